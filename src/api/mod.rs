@@ -23,7 +23,8 @@ use access::visit_limits::SignIns;
 use foreign::{ocrolus, ovation};
 pub use kit::connections::Connections;
 pub use kit::context::{
-    AddressCheck, Context, ContextSeen, Contexts, LaneNow, LaneWatch, Preview, SendingWatch,
+    AddressCheck, Context, ContextSeen, Contexts, LaneNow, LaneWatch, MessagePreview, Preview,
+    SendingWatch, TransformationCheck,
 };
 pub use kit::cors::Cors;
 use kit::error::Failure;
@@ -31,6 +32,7 @@ pub use kit::fair::Shares;
 pub use kit::incoming::{Unread, around as close_unread};
 use kit::operation::{self, BytesMax, Operation};
 pub use kit::outgoing::{WRITE_BUFFER, around as send_in_pieces};
+pub use kit::schemas::Schemas;
 use native::not_offered;
 use reference::Reference;
 

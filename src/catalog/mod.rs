@@ -19,6 +19,7 @@ use crate::domain::jwt::Claims;
 use crate::domain::organisation::Organisation;
 use crate::domain::token::{Revocation, Token};
 use crate::domain::visit::Visit;
+use crate::domain::wildcard::MessageType;
 use contacts::Contacts;
 pub use visits::VisitEntry;
 use visits::Visits;
@@ -264,6 +265,15 @@ impl Catalog {
 
     pub fn event_type(&self, organisation: OrganisationId, name: &str) -> Option<&Arc<EventType>> {
         self.event_types.get(&(organisation, name.to_owned()))
+    }
+
+    /// The event type of a message, as endpoints are asked for it.
+    pub fn message_type<'a>(&self, organisation: OrganisationId, name: &'a str) -> MessageType<'a> {
+        let known = self.event_type(organisation, name);
+        MessageType {
+            name,
+            is_flagged: known.is_some_and(|known| !known.feature_flags.is_empty()),
+        }
     }
 
     /// Of all organisations, sorted by id.

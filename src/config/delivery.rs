@@ -36,6 +36,8 @@ pub struct DeliverySection {
     pub default_signature_type: SignatureType,
     /// What an endpoint must do before messages go to it.
     pub verify_endpoints: VerifyEndpoints,
+    /// Whether endpoints may have transformations.
+    pub transformations: bool,
     pub retry_delays_seconds: Vec<u64>,
     pub jitter: f64,
     pub retry_after_max_seconds: u64,
@@ -98,6 +100,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "verify_endpoints",
         text(reads::<VerifyEndpoints>, "must be one of off, challenge"),
     ),
+    setting("transformations", Rule::Flag),
     setting("retry_delays_seconds", wholes(100, 1..=WAIT_SECONDS_MAX)),
     setting(
         "jitter",

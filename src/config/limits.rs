@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::setting::{ANY, MIB, Setting, setting, whole};
+use super::setting::{ANY, MIB, Setting, reads, setting, text, whole};
+use crate::domain::event_type::Strictness;
 use crate::domain::retry::RETRIES_MAX;
 
 /// Payloads and answers are held in memory whole, one for each request under way.
@@ -28,6 +29,8 @@ pub struct LimitsSection {
     pub endpoint_retries_max: u32,
     /// The whole length of a retry schedule.
     pub endpoint_retry_days_max: u32,
+    /// What becomes of a message, or of a choice of an endpoint, whose event type is not registered.
+    pub require_known_event_types: Strictness,
     pub answer_read_bytes: usize,
     pub answer_kept_bytes: usize,
     pub list_page_max: usize,
@@ -83,6 +86,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("endpoint_timeout_seconds_max", whole(1..=3600)),
     setting("endpoint_retries_max", whole(0..=RETRIES_MAX as u64)),
     setting("endpoint_retry_days_max", whole(1..=366)),
+    setting(
+        "require_known_event_types",
+        text(reads::<Strictness>, "must be one of off, warn, reject"),
+    ),
     setting("answer_read_bytes", whole(2..=HELD_WHOLE_BYTES_MAX)),
     setting("answer_kept_bytes", whole(0..=HELD_WHOLE_BYTES_MAX)),
     setting("list_page_max", whole(1..=10_000)),

@@ -2,17 +2,19 @@
 //!
 //! `template` calls [`write_value`] for every value that any template prints, so that no payload can
 //! leave its place: a value in a URL stays one segment, one in a header has no line break, one in
-//! JSON is one JSON value. Pure.
+//! JSON is one JSON value, or the content of the string literal that it stands in. Pure.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, Value};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::payload::{Json, Number};
+use super::json_place::Place;
+use super::payload::{Json, Long, Number};
 use super::scope::{Body, Example};
+use super::toll::Toll;
 use crate::domain::payload::DEPTH_MAX;
 
 /// All characters but those that stand for themselves in a URL (RFC 3986, section 2.3).
@@ -31,13 +33,20 @@ pub enum Escape {
     Header,
     /// As they are.
     Text,
-    /// As JSON.
+    /// As JSON: inside a string literal as its content, elsewhere as a value.
     Json,
 }
 
-/// Writes a value that a template prints. A mark of safety on the value does not count.
-pub fn write_value(out: &mut impl fmt::Write, value: &Value, escape: Escape) -> Result<(), Error> {
+/// Writes a value that a template prints, at this place where it is JSON. A mark of safety on the value
+/// does not count.
+pub fn write_value(
+    out: &mut impl fmt::Write,
+    value: &Value,
+    escape: Escape,
+    place: Place,
+) -> Result<(), Error> {
     match escape {
+        Escape::Json if place == Place::Inside => write_json_content(out, value),
         Escape::Json => write_json(out, value, 0),
         Escape::Text => Ok(out.write_str(&text(value)?)?),
         Escape::Header => {
@@ -74,6 +83,32 @@ pub fn header_text(value: &Value) -> Result<String, Unfit> {
         true => text.into_owned(),
         false => utf8_percent_encode(&text, ENCODED).to_string(),
     })
+}
+
+/// A value as text in which everything but visible ASCII is percent-encoded UTF-8, and so are spaces,
+/// double quotes and percent signs, for the templates' filter `percent`: as the HTTP binding of
+/// CloudEvents 1.0 asks of headers (section 3.1.3.2).
+pub fn percent_text(value: &Value) -> Result<String, Unfit> {
+    const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
+    Ok(utf8_percent_encode(&text(value)?, ENCODED).to_string())
+}
+
+/// The beginning of a value's text, for the templates' filter `excerpt`: at most so many characters, of
+/// which the last is an ellipsis where something is left out. The text of an object or a list is its JSON.
+pub fn excerpt_text(value: &Value, characters: usize) -> Result<String, Unfit> {
+    let whole = match value.downcast_object_ref::<Json>() {
+        Some(json) => json.text().into(),
+        None if is_null(value) => "null".into(),
+        None => text(value)?,
+    };
+    match whole.char_indices().nth(characters) {
+        None => Ok(whole.into_owned()),
+        Some(_) if characters == 0 => Ok(String::new()),
+        Some(_) => {
+            let kept = whole.chars().take(characters - 1);
+            Ok(kept.chain(['…']).collect())
+        }
+    }
 }
 
 /// A value as text of a Slack message, for the templates' filter `mrkdwn`. Slack asks that these three
@@ -133,14 +168,23 @@ fn plain_text(value: &Value) -> Option<Cow<'_, str>> {
     if let Some(number) = value.downcast_object_ref::<Number>() {
         return Some(number.text().into());
     }
+    if let Some(long) = value.downcast_object_ref::<Long>() {
+        return Some(long.text().into());
+    }
     let example = value.downcast_object_ref::<Example>()?.value();
     text(&example).map(|text| text.into_owned().into()).ok()
 }
+
+/// What it costs to write one value as JSON, in bytes of the toll.
+const VALUE_TOLL: usize = 64;
 
 /// Writes a value as JSON; published objects and lists are written as published.
 fn write_json(out: &mut impl fmt::Write, value: &Value, depth: usize) -> Result<(), Error> {
     if depth > DEPTH_MAX {
         return Err(Unfit("nests too deeply").into());
+    }
+    if !Toll::pay(VALUE_TOLL) {
+        return Err(ErrorKind::OutOfFuel.into());
     }
     if let Some(json) = value.downcast_object_ref::<Json>() {
         return Ok(out.write_str(json.text())?);
@@ -185,6 +229,42 @@ fn write_json(out: &mut impl fmt::Write, value: &Value, depth: usize) -> Result<
         _ => write_json_string(out, &text(value)?)?,
     }
     Ok(())
+}
+
+/// Writes a value as the content of a JSON string: text as it is, and everything else as its JSON text.
+fn write_json_content(out: &mut impl fmt::Write, value: &Value) -> Result<(), Error> {
+    if let Some(example) = value.downcast_object_ref::<Example>() {
+        return write_json_content(out, &example.value());
+    }
+    let mut out = Content(out);
+    match text_of_text(value) {
+        Some(text) => Ok(out.write_str(text)?),
+        None => write_json(&mut out, value, 0),
+    }
+}
+
+/// The text of a value that is a text.
+fn text_of_text(value: &Value) -> Option<&str> {
+    if let Some(long) = value.downcast_object_ref::<Long>() {
+        return Some(long.text());
+    }
+    match value.downcast_object_ref::<Body>() {
+        Some(body) => body.text(),
+        None => value.as_str(),
+    }
+}
+
+/// Escapes text as the content of a JSON string.
+struct Content<'a, W>(&'a mut W);
+
+impl<W: fmt::Write> fmt::Write for Content<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let quoted = serde_json::to_string(text).map_err(|_| fmt::Error)?;
+        let content = quoted
+            .strip_prefix('"')
+            .and_then(|one| one.strip_suffix('"'));
+        self.0.write_str(content.unwrap_or_default())
+    }
 }
 
 fn write_json_string(out: &mut impl fmt::Write, text: &str) -> Result<(), Error> {

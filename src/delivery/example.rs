@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use actix_web::http::header::HeaderName;
 use actix_web::web::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::SendSettings;
 use super::profile::{CompiledProfile, Unrendered};
-use super::render::{MASK, NotSendable, Prepared};
+use super::render::{MASK, Prepared, Request};
 use super::scope::{EXAMPLE, ScopedAttempt, TemplateScope};
 use super::target::Target;
 use crate::clock::Timestamp;
@@ -20,17 +21,19 @@ use crate::domain::id::{ApplicationId, EndpointId, MessageId, OrganisationId};
 use crate::domain::message::{Message, Origin};
 use crate::domain::profile::Draft;
 use crate::domain::secret::Secret;
+use crate::domain::transformation::TransformationFault;
 
 /// 2026-01-31T08:15:30.250Z
 pub const NOW: Timestamp = Timestamp(1_769_847_330_250);
 
 const URL: &str = "https://example.com/webhooks";
+const SERVER_URL: &str = "https://webhooks.example.com";
 const SECRET: &str = "example-secret";
 /// From which the secret is made where it must be a key.
 const SECRET_BYTES: &[u8; 32] = b"an example's secret, 32 bytes ok";
 
 /// An attempt by this profile, which has never been made.
-pub fn attempt(profile: &CompiledProfile) -> ScopedAttempt {
+pub fn attempt(profile: &CompiledProfile, server_url: Arc<str>) -> ScopedAttempt {
     let names: Vec<String> = profile
         .templates()
         .flat_map(|(_, template)| template.names().map(str::to_owned).collect::<Vec<_>>())
@@ -81,6 +84,7 @@ pub fn attempt(profile: &CompiledProfile) -> ScopedAttempt {
         endpoint: Arc::new(endpoint),
         number: 1,
         now: NOW,
+        server_url,
     }
 }
 
@@ -151,13 +155,14 @@ fn insert(object: &mut Map<String, Value>, path: &str, value: Value) {
 /// The problems that every message would have: keys with the reason. Any other problem of the example
 /// may be due to the example alone.
 pub fn problems(profile: &CompiledProfile) -> Vec<(String, String)> {
-    let whole = attempt(profile);
+    let whole = attempt(profile, Arc::from(SERVER_URL));
     // With nothing in it, so that the other branches of conditions are tried, too.
     let mut message = (*whole.message).clone();
     message.payload = "{}".into();
     let empty = ScopedAttempt {
         message: Arc::new(message),
         endpoint: whole.endpoint.clone(),
+        server_url: whole.server_url.clone(),
         ..whole
     };
     let mut problems = Vec::new();
@@ -222,10 +227,9 @@ pub fn draft_request(
     let is_own_secret = draft.secret.is_some();
     // Each field of an example is a text, whatever its name; a given payload stays as it is.
     let is_own_payload = draft.payload.is_some();
-    let attempt = drafted(attempt(profile), draft);
+    let attempt = drafted(attempt(profile, settings.server_url.clone()), draft);
     let message = attempt.message.clone();
     let request = Prepared::new(&attempt.endpoint, settings)
-        .map_err(NotSendable::from)
         .and_then(|prepared| {
             prepared.request(&message, NOW, || match is_own_payload {
                 true => TemplateScope::of_attempt(attempt),
@@ -233,10 +237,53 @@ pub fn draft_request(
             })
         })
         .map_err(|not_sendable| not_sendable.failure.detail)?;
+    Ok(shown(&request, |name, is_sensitive| {
+        is_sensitive && (is_own_secret || !profile.sets_header(name))
+    }))
+}
+
+/// The request that an endpoint gets for a message, for people to read: nothing secret is in it.
+pub fn endpoint_request(
+    endpoint: &Arc<Endpoint>,
+    message: &Arc<Message>,
+    settings: &SendSettings,
+    now: Timestamp,
+) -> Result<Value, TransformationFault> {
+    let request = Prepared::new(endpoint, settings).and_then(|prepared| {
+        prepared.request(message, now, || {
+            TemplateScope::of_attempt(ScopedAttempt {
+                message: message.clone(),
+                endpoint: endpoint.clone(),
+                number: 1,
+                now,
+                server_url: settings.server_url.clone(),
+            })
+        })
+    });
+    let request = request.map_err(|not_sendable| {
+        not_sendable.fault.unwrap_or_else(|| TransformationFault {
+            key: None,
+            line: None,
+            message: not_sendable.failure.detail.trim_end_matches('.').to_owned(),
+        })
+    })?;
+    let profile = &request.profile;
+    let is_signature = |name: &HeaderName| {
+        let standard = profile.standard.as_ref();
+        standard.is_some_and(|one| one.signature == *name)
+            || profile.signatures.iter().any(|one| one.header == *name)
+    };
+    // Whoever previews a body may not be one who may have it signed.
+    Ok(shown(&request, |name, is_sensitive| {
+        is_sensitive || is_signature(name)
+    }))
+}
+
+/// A request in words; the header values of which `is_hidden` says so are not in it.
+fn shown(request: &Request, is_hidden: impl Fn(&HeaderName, bool) -> bool) -> Value {
     let mut headers: BTreeMap<&str, String> = BTreeMap::new();
     for (name, value) in &request.headers {
-        let is_hidden = value.is_sensitive() && (is_own_secret || !profile.sets_header(name));
-        let value = match is_hidden {
+        let value = match is_hidden(name, value.is_sensitive()) {
             true => MASK.into(),
             false => String::from_utf8_lossy(value.as_bytes()),
         };
@@ -249,12 +296,12 @@ pub fn draft_request(
         .find(|(name, _)| name == "content-length");
     headers.extend(length.map(|(name, value)| (name.as_str(), value.clone())));
     let body = request.body.as_deref().map(String::from_utf8_lossy);
-    Ok(json!({
+    json!({
         "method": request.method.name(),
         "url": request.url,
         "headers": headers,
         "body": body,
-    }))
+    })
 }
 
 fn drafted(example: ScopedAttempt, draft: Draft) -> ScopedAttempt {

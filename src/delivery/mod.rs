@@ -8,10 +8,12 @@
 
 pub mod address;
 mod connect;
+mod customer;
 mod dns;
 pub mod escape;
 mod example;
 mod head;
+mod json_place;
 mod judge;
 pub mod payload;
 pub mod profile;
@@ -26,7 +28,9 @@ pub mod target;
 pub mod template;
 pub mod tls;
 mod tls_problem;
+mod toll;
 mod trace;
+mod transformation;
 pub mod verifier;
 
 use std::cell::{Cell, RefCell};
@@ -61,6 +65,7 @@ use crate::domain::id::ApplicationId;
 use crate::domain::message::Message;
 use crate::domain::profile::{Draft, Method};
 use crate::domain::retry::RetrySchedule;
+use crate::domain::transformation::{Transformation, TransformationFault};
 use crate::shortage::{Descriptors, Shortage};
 
 /// Idle connections per thread above which the clients are replaced at once: file descriptors are
@@ -88,6 +93,12 @@ pub struct SendSettings {
     answer_read_bytes: usize,
     answer_kept_bytes: usize,
     descriptors: Descriptors,
+    /// Whether endpoints may have transformations.
+    transformations: bool,
+    payload_bytes: usize,
+    header_value_bytes: usize,
+    /// The address of this server, as templates know it.
+    server_url: Arc<str>,
 }
 
 impl SendSettings {
@@ -131,6 +142,10 @@ impl SendSettings {
             answer_read_bytes: limits.answer_read_bytes,
             answer_kept_bytes: limits.answer_kept_bytes,
             descriptors: Descriptors::of_process(),
+            transformations: delivery.transformations,
+            payload_bytes: limits.payload_bytes,
+            header_value_bytes: limits.header_value_bytes,
+            server_url: config.server.public_url().trim_end_matches('/').into(),
         })
     }
 
@@ -164,6 +179,9 @@ impl SendSettings {
 
     /// The method of the endpoint's requests.
     pub fn method(&self, endpoint: &Endpoint) -> Method {
+        if let Some(method) = endpoint.transformation().and_then(|one| one.method) {
+            return method;
+        }
         match self.profile(endpoint) {
             Ok(profile) => profile.method(endpoint.method),
             Err(_) => endpoint.method.unwrap_or(Method::Post),
@@ -186,6 +204,33 @@ impl SendSettings {
             .get(profile)
             .ok_or("The profile is not configured.")?;
         example::draft_request(profile, self, draft)
+    }
+
+    /// The problems of a transformation that every message would have.
+    pub fn transformation_problems(
+        &self,
+        transformation: &Transformation,
+    ) -> Vec<TransformationFault> {
+        let Some(profile) = self.profiles.get(&self.default_profile) else {
+            return Vec::new();
+        };
+        transformation::problems(
+            transformation,
+            profile,
+            self.payload_bytes,
+            self.header_value_bytes,
+        )
+    }
+
+    /// The request that this endpoint would get for this message, in the form of a preview; nothing secret is
+    /// in it.
+    pub fn preview_message(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        message: &Arc<Message>,
+        now: Timestamp,
+    ) -> Result<serde_json::Value, TransformationFault> {
+        example::endpoint_request(endpoint, message, self, now)
     }
 
     /// The error is the name of a profile that is not configured.
@@ -265,7 +310,9 @@ impl Sender {
             }
             Err(not_sendable) => {
                 let method = self.settings.method(endpoint);
-                let NotSendable { failure, is_final } = not_sendable;
+                let NotSendable {
+                    failure, is_final, ..
+                } = not_sendable;
                 Outcome {
                     is_final,
                     ..Outcome::not_sent(&endpoint.url, method, started_at, failure)

@@ -16,6 +16,21 @@ use minijinja::{Error, ErrorKind, Value};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
+use super::toll::Toll;
+
+/// What it costs to look at one member of an object, in bytes of the toll.
+const MEMBER_TOLL: usize = 64;
+
+/// The same for each item of a list that is gone through.
+const ITEM_TOLL: usize = 16;
+
+/// Bytes that are looked through or copied at the price of one that is parsed.
+const SCANNED_PER_TOLL: usize = 8;
+
+/// The longest text that a template within a toll can compare and change. minijinja compares texts for
+/// nothing, however long they are, so a longer one can only be printed and cut.
+const TEXT_BYTES_MAX: usize = 16_384;
+
 /// The value of a JSON text.
 pub fn value(text: &Bytes) -> Value {
     value_of(&text.slice_ref(text.trim_ascii()))
@@ -46,6 +61,34 @@ struct Member {
     value: OnceLock<Value>,
 }
 
+/// A text that is too long to be worked with within a toll.
+pub struct Long(Box<str>);
+
+impl Long {
+    pub fn text(&self) -> &str {
+        match Toll::pay(self.0.len() / SCANNED_PER_TOLL) {
+            true => &self.0,
+            false => "",
+        }
+    }
+}
+
+impl Object for Long {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl fmt::Debug for Long {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Long(…)")
+    }
+}
+
 /// A number whose text would change if it were parsed and written again. It prints as published, and
 /// templates cannot calculate with it.
 pub struct Number(Box<str>);
@@ -53,7 +96,10 @@ pub struct Number(Box<str>);
 impl Json {
     /// As published.
     pub fn text(&self) -> &str {
-        text_of(&self.text)
+        match Toll::pay(self.text.len() / SCANNED_PER_TOLL) {
+            true => text_of(&self.text),
+            false => "",
+        }
     }
 
     fn is_object(&self) -> bool {
@@ -65,6 +111,9 @@ impl Json {
     }
 
     fn parse(&self) -> Members {
+        if !Toll::pay(self.text.len()) {
+            return Members::NotJson;
+        }
         let member = |raw: &RawValue| Member {
             at: self.place_of(raw.get()),
             value: OnceLock::new(),
@@ -104,7 +153,11 @@ impl Json {
     }
 
     fn value(&self, member: &Member) -> Value {
-        let make = || value_of(&self.text.slice(member.at.clone()));
+        let make = || {
+            let text = self.text.slice(member.at.clone());
+            Toll::pay(text.len());
+            value_of(&text)
+        };
         member.value.get_or_init(make).clone()
     }
 
@@ -127,6 +180,7 @@ impl Object for Json {
     }
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        Toll::pay(MEMBER_TOLL);
         match self.members() {
             Members::List(members) => Some(self.value(members.get(key.as_usize()?)?)),
             Members::Object(_) | Members::NotJson => self.member(key.as_str()?),
@@ -134,16 +188,23 @@ impl Object for Json {
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
+        Toll::pay(MEMBER_TOLL);
         self.member(key)
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         match self.members() {
             Members::Object(members) => {
+                if !Toll::pay(members.len() * MEMBER_TOLL) {
+                    return Enumerator::Empty;
+                }
                 let names = members.iter().map(|(name, _)| Value::from(self.name(name)));
                 Enumerator::Iter(Box::new(names.collect::<Vec<_>>().into_iter()))
             }
-            Members::List(members) => Enumerator::Seq(members.len()),
+            Members::List(members) if Toll::pay(members.len() * ITEM_TOLL) => {
+                Enumerator::Seq(members.len())
+            }
+            Members::List(_) => Enumerator::Empty,
             Members::NotJson => Enumerator::Empty,
         }
     }
@@ -217,7 +278,12 @@ fn value_of(text: &Bytes) -> Value {
             text: text.clone(),
             members: OnceLock::new(),
         })),
-        Some(b'"') => string(text_of(text)),
+        Some(b'"') => string(text_of(text)).map(|value| match value.as_str() {
+            Some(long) if Toll::is_due() && long.len() > TEXT_BYTES_MAX => {
+                Value::from_object(Long(long.into()))
+            }
+            _ => value,
+        }),
         Some(b't') => Some(Value::from(true)),
         Some(b'f') => Some(Value::from(false)),
         Some(b'n') => Some(Value::from(())),

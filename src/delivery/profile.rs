@@ -194,6 +194,7 @@ impl CompiledProfile {
             .unwrap_or(Method::Post)
     }
 
+    /// Whether a body is part of requests with this method.
     pub fn has_body(&self, method: Method) -> bool {
         method != Method::Get && self.settings.body != BodyRule::None
     }
@@ -234,7 +235,7 @@ impl CompiledProfile {
             match is_json && serde_json::from_str::<IgnoredAny>(&text).is_err() {
                 false => Ok(Bytes::from(text)),
                 true => Err(template.wrote(TemplateFault::permanent(
-                    "what it makes is not JSON; every value is written as JSON, text in quotes",
+                    "what it makes is not JSON; a value is written as JSON, text in quotes, unless it stands in quotes already",
                 ))),
             }
         });
@@ -314,7 +315,7 @@ impl CompiledProfile {
 }
 
 /// JSON where the media type says so.
-fn body_escape(content_type: &str) -> Escape {
+pub fn body_escape(content_type: &str) -> Escape {
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     let subtype = media_type.rsplit('/').next().unwrap_or_default();
     let subtype = subtype.to_ascii_lowercase();
@@ -397,8 +398,7 @@ impl Compiler<'_> {
 
     /// The problem with this name in a template, if there is one.
     fn misnamed(&self, key: &str, name: &str) -> Option<String> {
-        let (variable, path) = name.split_once('.').unwrap_or((name, ""));
-        let field = path.split('.').next().unwrap_or_default();
+        let variable = name.split('.').next().unwrap_or(name);
         let in_format = key.ends_with(".format");
         match variable {
             "body" if key == "body_template" => {
@@ -411,25 +411,34 @@ impl Compiler<'_> {
                 let reason = "`body` is named, which GET and body = \"none\" do not have";
                 missing.then(|| reason.to_owned())
             }
-            "signature" if !in_format => {
-                Some("`signature` is known in a signature's format only".to_owned())
-            }
-            _ if FUNCTIONS.contains(&variable) => None,
-            _ if !VARIABLES.contains(&variable) => {
-                let known = VARIABLES
-                    .iter()
-                    .filter(|one| in_format || **one != "signature");
-                Some(format!(
-                    "`{name}` is not known; there are {}",
-                    listed(known)
-                ))
-            }
-            _ => {
-                let fields = scope::fields(variable)?;
-                let known = path.is_empty() || fields.contains(&field);
-                let reason = || format!("`{name}` is not known; {variable} has {}", listed(fields));
-                (!known).then(reason)
-            }
+            _ => unknown_name(name, in_format),
+        }
+    }
+}
+
+/// Why a template cannot name this, if it cannot. Only the format of a signature has that.
+pub fn unknown_name(name: &str, in_format: bool) -> Option<String> {
+    let (variable, path) = name.split_once('.').unwrap_or((name, ""));
+    let field = path.split('.').next().unwrap_or_default();
+    match variable {
+        "signature" if !in_format => {
+            Some("`signature` is known in a signature's format only".to_owned())
+        }
+        _ if FUNCTIONS.contains(&variable) => None,
+        _ if !VARIABLES.contains(&variable) => {
+            let known = VARIABLES
+                .iter()
+                .filter(|one| in_format || **one != "signature");
+            Some(format!(
+                "`{name}` is not known; there are {}",
+                listed(known)
+            ))
+        }
+        _ => {
+            let fields = scope::fields(variable)?;
+            let known = path.is_empty() || fields.contains(&field);
+            let reason = || format!("`{name}` is not known; {variable} has {}", listed(fields));
+            (!known).then(reason)
         }
     }
 }

@@ -26,12 +26,14 @@ use super::sign::Signer;
 use super::signature::Keys;
 use super::target::Target;
 use super::trace::failure;
+use super::transformation::{self, CompiledTransformation};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{FailureKind, SendFailure};
 use crate::domain::endpoint::{BasicAuth, Endpoint, is_sensitive};
 use crate::domain::header::belongs_to_http;
 use crate::domain::message::Message;
 use crate::domain::profile::Method;
+use crate::domain::transformation::TransformationFault;
 use crate::domain::verification;
 
 pub const PRODUCT: &str = concat!("postrider/", env!("CARGO_PKG_VERSION"));
@@ -66,6 +68,8 @@ pub struct NotSendable {
     /// The message itself does not fit the profile, and waiting cannot change it. A missing secret
     /// or an unfit URL may be mended at the endpoint while the delivery waits.
     pub is_final: bool,
+    /// Where it is the transformation's, which the endpoint's owner may mend.
+    pub fault: Option<TransformationFault>,
 }
 
 impl From<SendFailure> for NotSendable {
@@ -73,6 +77,7 @@ impl From<SendFailure> for NotSendable {
         NotSendable {
             failure,
             is_final: false,
+            fault: None,
         }
     }
 }
@@ -82,6 +87,17 @@ impl From<Unrendered> for NotSendable {
         NotSendable {
             failure: unrendered.into(),
             is_final: true,
+            fault: None,
+        }
+    }
+}
+
+impl From<TransformationFault> for NotSendable {
+    fn from(fault: TransformationFault) -> NotSendable {
+        NotSendable {
+            failure: transformation::failure(&fault),
+            is_final: false,
+            fault: Some(fault),
         }
     }
 }
@@ -97,6 +113,7 @@ pub struct Prepared {
     /// can never be older than the endpoint.
     endpoint: Arc<Endpoint>,
     profile: Arc<CompiledProfile>,
+    transformation: Option<CompiledTransformation>,
     is_templated: bool,
     timeout: Duration,
     method: Method,
@@ -139,6 +156,7 @@ impl Renderer {
                 endpoint: endpoint.clone(),
                 number: attempt_number,
                 now,
+                server_url: self.settings.server_url.clone(),
             })
         })
     }
@@ -151,17 +169,18 @@ impl Renderer {
         message: &Arc<Message>,
         now: Timestamp,
     ) -> Result<Request, SendFailure> {
-        let prepared = Prepared::new(endpoint, &self.settings)?;
+        let prepared = Prepared::new(endpoint, &self.settings).map_err(|error| error.failure)?;
         let scope = TemplateScope::of_attempt(ScopedAttempt {
             message: message.clone(),
             endpoint: endpoint.clone(),
             number: 1,
             now,
+            server_url: self.settings.server_url.clone(),
         });
         prepared.challenge(message, now, scope)
     }
 
-    fn prepared(&self, endpoint: &Arc<Endpoint>) -> Result<Rc<Prepared>, SendFailure> {
+    fn prepared(&self, endpoint: &Arc<Endpoint>) -> Result<Rc<Prepared>, NotSendable> {
         if let Some(prepared) = self.kept.borrow().get(&endpoint.number)
             && Arc::ptr_eq(&prepared.endpoint, endpoint)
         {
@@ -178,7 +197,7 @@ impl Renderer {
 }
 
 impl Prepared {
-    pub fn new(endpoint: &Arc<Endpoint>, settings: &SendSettings) -> Result<Prepared, SendFailure> {
+    pub fn new(endpoint: &Arc<Endpoint>, settings: &SendSettings) -> Result<Prepared, NotSendable> {
         let profile = settings.profile(endpoint).map_err(|name| {
             not_sendable(format!(
                 "The endpoint's profile {name:?} is not configured."
@@ -186,10 +205,15 @@ impl Prepared {
         })?;
         let target = Target::parse(&endpoint.url).map_err(not_sendable)?;
         if settings.https_only && !target.https {
-            return Err(not_sendable("The URL is http, and only https is allowed."));
+            return Err(not_sendable("The URL is http, and only https is allowed.").into());
         }
-        let method = profile.method(endpoint.method);
-        let has_body = profile.has_body(method);
+        let transformation = compiled_transformation(endpoint, profile, settings)?;
+        let changes = transformation.as_ref();
+        let method = changes
+            .and_then(|one| one.method)
+            .unwrap_or_else(|| profile.method(endpoint.method));
+        let has_body = profile.has_body(method)
+            || (method != Method::Get && changes.is_some_and(CompiledTransformation::makes_body));
         // A secret from the time of another profile is not one to sign with.
         let form = profile.settings.secret_form();
         let (mut secrets, mut fitting) = (Vec::new(), Vec::new());
@@ -200,11 +224,11 @@ impl Prepared {
         }
         Ok(Prepared {
             endpoint: endpoint.clone(),
-            is_templated: profile.is_templated(),
+            is_templated: profile.is_templated() || changes.is_some(),
             timeout: settings.timeout(endpoint, profile),
             method,
             has_body,
-            headers: common_headers(endpoint, profile, &target, has_body)?,
+            headers: common_headers(endpoint, profile, changes, &target, has_body)?,
             secrets,
             signer: Signer::new(&fitting),
             keys: profile
@@ -213,6 +237,7 @@ impl Prepared {
                 .map(|signature| signature.keys(&fitting))
                 .collect(),
             profile: profile.clone(),
+            transformation,
             target,
         })
     }
@@ -244,6 +269,10 @@ impl Prepared {
         if let Some(content_type) = &message.content_type
             && self.has_body
             && !self.profile.makes_body()
+            && !self
+                .transformation
+                .as_ref()
+                .is_some_and(|one| one.makes_body() || one.content_type.is_some())
         {
             headers.replace(&CONTENT_TYPE, content_type.clone())?;
         }
@@ -345,8 +374,21 @@ impl Prepared {
         now: Timestamp,
     ) -> Result<(), NotSendable> {
         let profile = &self.profile;
-        if let Some(published) = &request.body {
-            let body = profile.render_body(&scope, published)?;
+        let body = || match &request.body {
+            Some(published) => profile.render_body(&scope, published).map(Some),
+            None => Ok(None),
+        };
+        let body = match &self.transformation {
+            None => body()?,
+            Some(transformation) => {
+                let made = transformation.render(&scope, self.has_body, body)??;
+                for (header, value) in transformation.headers.iter().zip(made.headers) {
+                    headers.replace(&header.name, value)?;
+                }
+                made.body
+            }
+        };
+        if let Some(body) = body {
             scope = scope.with_body(body.clone());
             request.body = Some(body);
         }
@@ -367,10 +409,39 @@ impl Prepared {
     }
 }
 
+/// The endpoint's transformation. One that the operator does not allow any more is an error: the endpoint's
+/// receiver counts on it, and may not be meant to see what it leaves out.
+fn compiled_transformation(
+    endpoint: &Endpoint,
+    profile: &CompiledProfile,
+    settings: &SendSettings,
+) -> Result<Option<CompiledTransformation>, NotSendable> {
+    let Some(transformation) = endpoint.transformation() else {
+        return Ok(None);
+    };
+    if !settings.transformations || !profile.settings.transformations {
+        let detail = "The endpoint has a transformation, and the server does not offer \
+                      transformations to it any more.";
+        return Err(not_sendable(detail).into());
+    }
+    CompiledTransformation::compile(
+        transformation,
+        transformation::content_type(endpoint, profile),
+        settings.payload_bytes,
+        settings.header_value_bytes,
+    )
+    .map(Some)
+    .map_err(|faults| match faults.into_iter().next() {
+        Some(fault) => fault.into(),
+        None => not_sendable("The transformation cannot be compiled.").into(),
+    })
+}
+
 /// The headers that do not depend on the message, in the order of their names.
 fn common_headers(
     endpoint: &Endpoint,
     profile: &CompiledProfile,
+    transformation: Option<&CompiledTransformation>,
     target: &Target,
     has_body: bool,
 ) -> Result<Headers, SendFailure> {
@@ -383,7 +454,8 @@ fn common_headers(
         }
     }
     if has_body {
-        let content_type = profile.settings.content_type.clone();
+        let own = transformation.and_then(|one| one.content_type.as_ref());
+        let content_type = own.unwrap_or(&profile.settings.content_type).clone();
         headers.add(&CONTENT_TYPE, content_type, false)?;
     }
     if let Some(BasicAuth { username, password }) = &endpoint.basic_auth {
@@ -396,8 +468,14 @@ fn common_headers(
         let name = HeaderName::try_from(name.as_str())
             .map_err(|_| not_sendable("The name of a header cannot be sent."))?;
         let is_ours = match name {
-            CONTENT_TYPE => !has_body,
-            _ => belongs_to_http(name.as_str()) || profile.sets_header(&name),
+            CONTENT_TYPE => {
+                !has_body || transformation.is_some_and(|one| one.content_type.is_some())
+            }
+            _ => {
+                belongs_to_http(name.as_str())
+                    || profile.sets_header(&name)
+                    || transformation.is_some_and(|one| one.sets_header(&name))
+            }
         };
         if !is_ours {
             // The endpoint's own replace the credentials and the media type.

@@ -13,24 +13,37 @@ use minijinja::value::{Enumerator, Object, ObjectRepr};
 use minijinja::{Error, Value};
 
 use super::payload;
+use super::toll::Toll;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::message::Message;
 
 /// Everything that a template may name, but for its own variables and the functions.
-pub const VARIABLES: [&str; 7] = [
+pub const VARIABLES: [&str; 8] = [
     "message",
     "endpoint",
     "attempt",
     "timestamp",
     "payload",
+    "server",
     "body",
     "signature",
 ];
 
-const MESSAGE: &[&str] = &["id", "event_type", "event_id", "channels", "accepted_at"];
+const MESSAGE: &[&str] = &[
+    "id",
+    "event_type",
+    "event_id",
+    "channels",
+    "accepted_at",
+    "application",
+];
 const ENDPOINT: &[&str] = &["url", "id", "uid", "number", "metadata"];
 const ATTEMPT: &[&str] = &["number"];
+const SERVER: &[&str] = &["url"];
+
+/// What it costs to make the value of a field anew, in bytes of the toll; for each entry where it has some.
+const FIELD_TOLL: usize = 256;
 
 /// The fields of a variable; none where it has no fields, or where the publisher chose them.
 pub fn fields(variable: &str) -> Option<&'static [&'static str]> {
@@ -38,6 +51,7 @@ pub fn fields(variable: &str) -> Option<&'static [&'static str]> {
         "message" => Some(MESSAGE),
         "endpoint" => Some(ENDPOINT),
         "attempt" => Some(ATTEMPT),
+        "server" => Some(SERVER),
         _ => None,
     }
 }
@@ -57,6 +71,8 @@ pub struct ScopedAttempt {
     /// 1 for the first.
     pub number: u32,
     pub now: Timestamp,
+    /// The address of this server, without a slash at its end.
+    pub server_url: Arc<str>,
 }
 
 impl TemplateScope {
@@ -182,6 +198,7 @@ impl Facts {
             "message" => Value::from_object(MessageFacts(self.clone())),
             "endpoint" => Value::from_object(EndpointFacts(self.clone())),
             "attempt" => Value::from_object(AttemptFacts(self.clone())),
+            "server" => Value::from_object(ServerFacts(self.clone())),
             "timestamp" => Value::from(attempt.now.as_seconds()),
             "payload" => {
                 let message = &attempt.message;
@@ -206,7 +223,9 @@ struct MessageFacts(Arc<Facts>);
 impl MessageFacts {
     fn field(&self, name: &str) -> Option<Value> {
         let message = &self.0.attempt.message;
+        Toll::pay(FIELD_TOLL * (1 + message.channels.len() * usize::from(name == "channels")));
         Some(match name {
+            "application" => Value::from(message.application.to_string()),
             "id" => Value::from(message.id.to_string()),
             "event_type" => Value::from(&message.event_type),
             "event_id" => message
@@ -227,6 +246,7 @@ struct EndpointFacts(Arc<Facts>);
 impl EndpointFacts {
     fn field(&self, name: &str) -> Option<Value> {
         let endpoint = &self.0.attempt.endpoint;
+        Toll::pay(FIELD_TOLL * (1 + endpoint.metadata.len() * usize::from(name == "metadata")));
         Some(match name {
             "url" => Value::from(&endpoint.url),
             "id" => Value::from(endpoint.id.to_string()),
@@ -253,12 +273,25 @@ impl AttemptFacts {
 
 named_fields!(AttemptFacts, ATTEMPT);
 
+struct ServerFacts(Arc<Facts>);
+
+impl ServerFacts {
+    fn field(&self, name: &str) -> Option<Value> {
+        (name == "url").then(|| Value::from(&*self.0.attempt.server_url))
+    }
+}
+
+named_fields!(ServerFacts, SERVER);
+
 /// The body as it is sent; printed without a copy.
 pub struct Body(Bytes);
 
 impl Body {
     /// None where it is not text.
     pub fn text(&self) -> Option<&str> {
+        if !Toll::pay(self.0.len()) {
+            return Some("");
+        }
         std::str::from_utf8(&self.0).ok()
     }
 }

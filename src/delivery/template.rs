@@ -19,7 +19,11 @@ use std::sync::LazyLock;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
 
-use super::escape::{Escape, Unfit, header_text, mrkdwn_text, write_value};
+use super::customer;
+use super::escape::{
+    Escape, Unfit, excerpt_text, header_text, mrkdwn_text, percent_text, write_value,
+};
+use super::json_place::{Collector, Limited, Place, collected, write_printed};
 use super::scope::{TemplateScope, VARIABLES};
 
 /// Steps that any template may take. One more for each byte of the largest payload comes on top,
@@ -59,6 +63,8 @@ pub struct TemplateFault {
     text: String,
     /// No message could make it right.
     pub permanent: bool,
+    /// Of the template's source, where it is known.
+    pub line: Option<usize>,
 }
 
 impl TemplateFault {
@@ -68,6 +74,7 @@ impl TemplateFault {
         TemplateFault {
             text,
             permanent: true,
+            line: None,
         }
     }
 
@@ -77,7 +84,14 @@ impl TemplateFault {
         TemplateFault {
             text,
             permanent: false,
+            line: None,
         }
+    }
+}
+
+impl TemplateFault {
+    pub fn on_line(self, line: Option<usize>) -> TemplateFault {
+        TemplateFault { line, ..self }
     }
 }
 
@@ -90,16 +104,43 @@ impl fmt::Display for TemplateFault {
 impl Template {
     /// The error is one line about the text. Filters and tests are looked for when rendering.
     pub fn compile(source: &str, escape: Escape, payload_bytes: usize) -> Result<Template, String> {
-        let mut environment = BASE.clone();
-        environment.set_formatter(move |out, _, value| write_value(out, value, escape));
-        environment.set_fuel(Some(STEPS + payload_bytes as u64));
+        let steps = STEPS + payload_bytes as u64;
+        Template::compile_with(source, escape, steps, &BASE).map_err(|fault| match fault.line {
+            Some(line) if source.contains('\n') => format!("line {line}: {fault}"),
+            _ => fault.to_string(),
+        })
+    }
+
+    /// The same for the template of a customer, who must not be able to take more time or memory than the
+    /// steps and the toll allow: see `customer`.
+    pub fn compile_bounded(
+        source: &str,
+        escape: Escape,
+        steps: u64,
+    ) -> Result<Template, TemplateFault> {
+        customer::check(source)?;
+        Template::compile_with(source, escape, steps, &customer::BASE)
+    }
+
+    fn compile_with(
+        source: &str,
+        escape: Escape,
+        steps: u64,
+        base: &Environment<'static>,
+    ) -> Result<Template, TemplateFault> {
+        let mut environment = base.clone();
+        environment.set_formatter(move |out, _, value| {
+            write_printed(out, |mut out, place| {
+                write_value(&mut out, value, escape, place)
+            })
+        });
+        environment.set_fuel(Some(steps));
         let added = environment.add_template_owned(NAME, source.to_owned());
         added.map_err(|error| {
             let reason = error.detail().unwrap_or("it is no template");
-            let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
-            match error.line() {
-                Some(line) if source.contains('\n') => format!("line {line}: {reason}"),
-                _ => reason,
+            TemplateFault {
+                line: error.line(),
+                ..TemplateFault::permanent(reason.split_whitespace().collect::<Vec<_>>().join(" "))
             }
         })?;
         let names = environment
@@ -109,7 +150,7 @@ impl Template {
         Ok(Template {
             source: source.to_owned(),
             escape,
-            parts: parts(source),
+            parts: parts(source, escape),
             environment,
             names: names.into_iter().collect(),
         })
@@ -138,32 +179,43 @@ impl Template {
 
     /// Renders the text, of `bytes_max` bytes at most.
     pub fn render(&self, scope: &TemplateScope, bytes_max: usize) -> Result<String, TemplateFault> {
-        let mut text = Limited {
-            bytes: Vec::with_capacity(64),
-            bytes_max,
+        let bytes = match &self.parts {
+            None => collected(bytes_max, |out| self.run(scope, out))
+                .map_err(|error| self.fault(&error))?,
+            Some(parts) => {
+                let mut text = Limited::new(bytes_max);
+                self.write_parts(parts, scope, &mut text)?;
+                text.bytes
+            }
         };
-        self.render_to(scope, &mut text)?;
         // Templates write text only.
-        String::from_utf8(text.bytes).map_err(|_| TemplateFault::permanent("it is not UTF-8"))
+        String::from_utf8(bytes).map_err(|_| TemplateFault::permanent("it is not UTF-8"))
     }
 
-    /// Writes the text as it comes. Nothing is copied in between, and a body least of all.
+    /// Writes the text, where it is nothing but text and names as it comes: nothing is copied in between,
+    /// and a body least of all.
     pub fn render_to(
         &self,
         scope: &TemplateScope,
-        writer: impl io::Write,
+        mut writer: impl io::Write,
     ) -> Result<(), TemplateFault> {
         if let Some(parts) = &self.parts {
             return self.write_parts(parts, scope, &mut Sink(writer));
         }
-        self.environment
-            .get_template(NAME)
-            .and_then(|template| template.render_captured_to(scope.value(), writer))
-            .map(drop)
-            .map_err(|error| {
-                let place = error.range().and_then(|range| self.tag_at(range.start));
-                fault(&error, place)
-            })
+        let text = self.render(scope, usize::MAX)?;
+        let written = writer.write_all(text.as_bytes());
+        written.map_err(|_| TemplateFault::unfit(TOO_LONG))
+    }
+
+    /// Runs minijinja's machine.
+    fn run(&self, scope: &TemplateScope, writer: Collector) -> Result<(), Error> {
+        let template = self.environment.get_template(NAME)?;
+        template.render_captured_to(scope.value(), writer).map(drop)
+    }
+
+    fn fault(&self, error: &Error) -> TemplateFault {
+        let place = error.range().and_then(|range| self.tag_at(range.start));
+        fault(error, place)
     }
 
     fn write_parts(
@@ -172,18 +224,36 @@ impl Template {
         scope: &TemplateScope,
         out: &mut impl fmt::Write,
     ) -> Result<(), TemplateFault> {
-        for part in parts {
+        let mut place = Place::Outside;
+        for (index, part) in parts.iter().enumerate() {
             match part {
-                Part::Text(text) => out
-                    .write_str(text)
-                    .map_err(|error| fault(&error.into(), None))?,
+                Part::Text(text) => {
+                    if self.escape == Escape::Json {
+                        place = place.after(text.as_bytes());
+                    }
+                    out.write_str(text)
+                        .map_err(|error| fault(&error.into(), None))?;
+                }
                 Part::Name(name) => scope
                     .lookup(name)
-                    .and_then(|value| write_value(out, &value, self.escape))
-                    .map_err(|error| fault(&error, Some(name)))?,
+                    .and_then(|value| write_value(out, &value, self.escape, place))
+                    .map_err(|error| TemplateFault {
+                        line: self.line_of(index).filter(|_| has_line(&error)),
+                        ..fault(&error, Some(name))
+                    })?,
             }
         }
         Ok(())
+    }
+
+    /// The line of the name that is this part.
+    fn line_of(&self, part: usize) -> Option<usize> {
+        let names = self.parts.as_ref()?.get(..part)?.iter();
+        let before = names.filter(|one| matches!(one, Part::Name(_))).count();
+        let (tag, _) = self.source.match_indices("{{").nth(before)?;
+        let inside = self.source.get(tag + 2..)?;
+        let start = tag + 2 + (inside.len() - inside.trim_ascii_start().len());
+        Some(1 + self.source.get(..start)?.matches('\n').count())
     }
 
     /// A fault of its output: permanent only where the values do not change the output.
@@ -209,8 +279,13 @@ fn fault(error: &Error, expression: Option<&str>) -> TemplateFault {
     let predicate: Cow<'static, str> = match (error.kind(), known) {
         (_, Some(unfit)) => Unfit::predicate(*unfit).into(),
         (ErrorKind::UndefinedError, _) => "is undefined".into(),
-        (ErrorKind::OutOfFuel, _) => return TemplateFault::unfit("it takes too many steps"),
-        (ErrorKind::WriteFailure, _) => return TemplateFault::unfit("it becomes too long"),
+        (ErrorKind::OutOfFuel, _) => {
+            return TemplateFault {
+                line: error.line(),
+                ..TemplateFault::unfit(TOO_MANY_STEPS)
+            };
+        }
+        (ErrorKind::WriteFailure, _) => return TemplateFault::unfit(TOO_LONG),
         (kind, _) if is_permanent(kind) => format!("has an {kind}").into(),
         (kind, _) => format!("cannot be evaluated ({kind})").into(),
     };
@@ -227,8 +302,17 @@ fn fault(error: &Error, expression: Option<&str>) -> TemplateFault {
     TemplateFault {
         text,
         permanent: is_permanent(error.kind()),
+        line: error.line().filter(|_| has_line(error)),
     }
 }
+
+/// Whether an error comes from the line that it names: text becomes too long as a whole.
+fn has_line(error: &Error) -> bool {
+    error.kind() != ErrorKind::WriteFailure
+}
+
+const TOO_LONG: &str = "it becomes too long";
+pub const TOO_MANY_STEPS: &str = "it takes too many steps";
 
 /// Whether an error is the template's own, so that every message meets it. Details of errors are not
 /// told: they may have values in them.
@@ -242,8 +326,10 @@ fn is_permanent(kind: ErrorKind) -> bool {
     )
 }
 
-/// None where there is more than text and names of the scope in it.
-fn parts(source: &str) -> Option<Vec<Part>> {
+/// None where there is more than text and names of the scope in it, or a value behind the backslash of a JSON
+/// string, which could begin anything.
+fn parts(source: &str, escape: Escape) -> Option<Vec<Part>> {
+    let mut place = Place::Outside;
     if source.contains("{%") || source.contains("{#") {
         return None;
     }
@@ -252,7 +338,10 @@ fn parts(source: &str) -> Option<Vec<Part>> {
     while let Some((text, tag)) = rest.split_once("{{") {
         let (name, after) = tag.split_once("}}")?;
         let name = name.trim_ascii();
-        if !is_plain_name(name) {
+        if escape == Escape::Json {
+            place = place.after(text.as_bytes());
+        }
+        if !is_plain_name(name) || place == Place::Escape {
             return None;
         }
         if !text.is_empty() {
@@ -289,7 +378,7 @@ impl fmt::Debug for Template {
 
 /// The environment of all templates: minijinja's own filters, tests and functions without those that
 /// would pass a value on unescaped or show more than was asked for.
-static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
+pub static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     for name in ["safe", "escape", "e"] {
         environment.remove_filter(name);
@@ -298,6 +387,10 @@ static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
         environment.remove_test(name);
     }
     environment.add_filter("header", |value: &Value| Ok(header_text(value)?));
+    environment.add_filter("percent", |value: &Value| Ok(percent_text(value)?));
+    environment.add_filter("excerpt", |value: &Value, characters: usize| {
+        Ok(excerpt_text(value, characters)?)
+    });
     environment.add_filter("mrkdwn", |value: &Value| Ok(mrkdwn_text(value)?));
     environment.remove_global("debug");
     environment.set_debug(false);
@@ -316,26 +409,6 @@ struct Sink<W>(W);
 impl<W: io::Write> fmt::Write for Sink<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0.write_all(text.as_bytes()).map_err(|_| fmt::Error)
-    }
-}
-
-/// Text that does not become longer than it may.
-struct Limited {
-    bytes: Vec<u8>,
-    bytes_max: usize,
-}
-
-impl io::Write for Limited {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.bytes.len() + bytes.len() > self.bytes_max {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -15,6 +15,7 @@ use super::retry::RetrySchedule;
 use super::secret::Secret;
 use super::transformation::{Transformation, TransformationVersion};
 use super::verification::Verification;
+use super::wildcard::{EventTypes, MessageType};
 use crate::clock::Timestamp;
 
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -33,7 +34,7 @@ pub struct Endpoint {
     /// Its deliveries are held, not dropped, until it is enabled again.
     pub disabled: Option<Disabled>,
     /// Only messages of these event types; all where absent.
-    pub event_types: Option<Vec<String>>,
+    pub event_types: Option<EventTypes>,
     /// Only messages in at least one of these channels; all where absent.
     pub channels: Option<Vec<String>>,
     pub metadata: BTreeMap<String, String>,
@@ -291,10 +292,10 @@ impl Endpoint {
 
     /// Whether a message of this event type and these channels is for this endpoint. Being
     /// disabled does not matter here: its deliveries are held.
-    pub fn matches(&self, event_type: &str, channels: &[String]) -> bool {
+    pub fn matches(&self, event_type: MessageType<'_>, channels: &[String]) -> bool {
         let event_matches = match &self.event_types {
             None => true,
-            Some(wanted) => wanted.iter().any(|name| name == event_type),
+            Some(wanted) => wanted.takes(event_type),
         };
         let channel_matches = match &self.channels {
             None => true,

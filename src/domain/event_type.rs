@@ -67,11 +67,19 @@ impl EventType {
     /// `example` of its own is returned whatever the index is.
     pub fn example_at(&self, index: usize) -> Option<&str> {
         self.example.as_deref().or_else(|| {
-            let schemas: BTreeMap<String, &RawValue> =
-                serde_json::from_str(self.schemas.as_deref()?).ok()?;
-            let newest = schemas.iter().max_by_key(|(version, _)| age(version))?;
-            schema_example(newest.1.get(), index)
+            let (_, newest) = self.newest_schema()?;
+            schema_example(newest, index)
         })
+    }
+
+    /// The newest version among its schemas and that schema's JSON text.
+    pub fn newest_schema(&self) -> Option<(String, &str)> {
+        let schemas: BTreeMap<String, &RawValue> =
+            serde_json::from_str(self.schemas.as_deref()?).ok()?;
+        let newest = schemas
+            .into_iter()
+            .max_by(|(one, _), (other, _)| age(one).cmp(&age(other)))?;
+        Some((newest.0, newest.1.get()))
     }
 }
 
@@ -98,13 +106,15 @@ pub fn name_problem(text: &str, max: usize) -> Option<String> {
     if text.is_empty() || text.len() > max {
         return Some(format!("must have 1 to {max} characters"));
     }
-    if !text
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-    {
+    if !text.bytes().all(|byte| byte == b'.' || is_in_names(byte)) {
         return Some("may contain only letters, digits, '-', '_' and '.'".to_owned());
     }
     None
+}
+
+/// Whether a segment of a name may have this byte.
+pub fn is_in_names(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_".contains(&byte)
 }
 
 /// The rule for names of event types that are registered, and so stand in paths.

@@ -32,12 +32,14 @@ pub mod profile;
 pub mod retry;
 pub mod scope;
 pub mod secret;
+pub mod starting_point;
 pub mod summary;
 pub mod token;
 pub mod transformation;
 pub mod url;
 pub mod verification;
 pub mod visit;
+pub mod wildcard;
 
 #[cfg(test)]
 mod walls;

@@ -76,6 +76,9 @@ pub struct Profile {
     /// Hours of failures after which an endpoint is disabled, 0 for never; the server's where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disable_after_hours: Option<u32>,
+    /// Whether its endpoints may have transformations.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    pub transformations: bool,
     /// Templates of further headers, by their names.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
@@ -127,6 +130,7 @@ impl Default for Profile {
             retry: None,
             breaker: None,
             disable_after_hours: None,
+            transformations: true,
             headers: BTreeMap::new(),
             signatures: Vec::new(),
         }

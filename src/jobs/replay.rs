@@ -8,6 +8,7 @@ use crate::domain::attempt::Attempt;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::job::{Job, Matching, Replay, Which};
 use crate::domain::message::{DeliveryStatus, Message};
+use crate::domain::wildcard::{self, MessageType};
 use crate::error::{Error, Result};
 use crate::store::{DeliveryState, ReplaySend, ReplayStep, SendAgain, Span};
 
@@ -66,7 +67,14 @@ impl Runner {
         let mut looked_at = 0;
         let visited = self.store.visit_messages(&span, room, &mut |message| {
             looked_at += 1;
-            if !may_be_wanted(&replay.which, message, endpoint, now) {
+            let name = &message.event_type;
+            let is_flagged = || {
+                self.store
+                    .catalog()
+                    .message_type(job.organisation, name)
+                    .is_flagged
+            };
+            if !may_be_wanted(&replay.which, message, endpoint, is_flagged, now) {
                 return Ok(false);
             }
             let log_end = self.store.log_end(message.id)?;
@@ -96,14 +104,24 @@ impl Runner {
 }
 
 /// What the message itself says; its delivery is then asked for.
-fn may_be_wanted(which: &Which, message: &Message, endpoint: &Endpoint, now: Timestamp) -> bool {
+fn may_be_wanted(
+    which: &Which,
+    message: &Message,
+    endpoint: &Endpoint,
+    is_flagged: impl FnOnce() -> bool,
+    now: Timestamp,
+) -> bool {
     if message.expunged || message.is_expired(now) {
         return false;
     }
     match which {
         Which::Failed => true,
         Which::Missing => {
-            let is_for_it = endpoint.matches(&message.event_type, &message.channels);
+            let event_type = MessageType {
+                name: &message.event_type,
+                is_flagged: is_flagged(),
+            };
+            let is_for_it = endpoint.matches(event_type, &message.channels);
             is_for_it && !message.origin.is_test()
         }
         Which::Matching(matching) => matching.wants(message),
@@ -135,7 +153,8 @@ impl Matching {
             wanted.is_none_or(|wanted| given.contains(wanted))
         }
         let event_types = self.event_types.as_ref();
-        event_types.is_none_or(|wanted| wanted.contains(&message.event_type))
+        let takes = |wanted: &String| wildcard::takes(wanted, &message.event_type);
+        event_types.is_none_or(|wanted| wanted.iter().any(takes))
             && has(self.channel.as_ref(), &message.channels)
             && has(self.tag.as_ref(), &message.tags)
     }

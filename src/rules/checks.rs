@@ -10,6 +10,7 @@ use super::patch::Patch;
 pub use crate::domain::event_type::NAME_MAX as EVENT_TYPE_NAME_MAX;
 use crate::domain::event_type::name_problem;
 use crate::domain::id::uid_problem;
+use crate::domain::wildcard;
 use crate::error::{Error, Invalid, Result};
 
 /// The longest name of a channel.
@@ -33,6 +34,9 @@ pub const EVENT_TYPES_PER_ENDPOINT_MAX: usize = 1000;
 
 /// Names of event types and channels, and callers' own ids: letters, digits, and these.
 pub const NAME_PATTERN: &str = r"^[a-zA-Z0-9\-_.]+$";
+
+/// The same for a list of event types, where `*` stands for a whole segment, and `**` at the end for one or more.
+pub const WANTED_PATTERN: &str = r"^(([a-zA-Z0-9\-_]*|\*)\.)*([a-zA-Z0-9\-_]*|\*|\*\*)$";
 
 /// The most problems that are reported of one request: its sender does not need thousands.
 pub const PROBLEMS_MAX: usize = 50;
@@ -178,9 +182,15 @@ pub fn checked_throttle_rate(
     rate
 }
 
+/// Checks a list of event types that may have wildcards.
 pub fn check_event_type_names(problems: &mut Problems, place: &[&str], names: &[String]) {
-    let max = (EVENT_TYPES_PER_ENDPOINT_MAX, EVENT_TYPE_NAME_MAX);
-    check_names(problems, place, names, max);
+    check_list(
+        problems,
+        place,
+        names,
+        EVENT_TYPES_PER_ENDPOINT_MAX,
+        |name| wildcard::problem(name, EVENT_TYPE_NAME_MAX),
+    );
 }
 
 pub fn check_channels(
@@ -202,6 +212,18 @@ fn check_names(
     names: &[String],
     (count_max, bytes_max): (usize, usize),
 ) {
+    check_list(problems, place, names, count_max, |name| {
+        name_problem(name, bytes_max)
+    });
+}
+
+fn check_list(
+    problems: &mut Problems,
+    place: &[&str],
+    names: &[String],
+    count_max: usize,
+    problem: impl Fn(&str) -> Option<String>,
+) {
     if names.is_empty() || names.len() > count_max {
         let message = format!("must have 1 to {count_max} items, or be null");
         problems.add(place, message);
@@ -210,7 +232,7 @@ fn check_names(
     for (index, name) in names.iter().enumerate() {
         let index = index.to_string();
         let place: Vec<&str> = place.iter().copied().chain([index.as_str()]).collect();
-        problems.add_if(&place, name_problem(name, bytes_max));
+        problems.add_if(&place, problem(name));
     }
 }
 

@@ -4,6 +4,8 @@
 //! Many of them depend on the endpoint's profile, which an operator may have removed from the
 //! settings since. Such an endpoint can still be shown and deleted, and be given another profile.
 
+use std::collections::BTreeMap;
+
 use super::View;
 use super::caller::FeatureFlags;
 use super::checks::Problems;
@@ -13,12 +15,17 @@ use crate::clock::Timestamp;
 use crate::config::{Config, LimitsSection};
 use crate::domain::application::Application;
 use crate::domain::endpoint::{Endpoint, EndpointSecret};
-use crate::domain::id::EndpointId;
+use crate::domain::id::{EndpointId, OrganisationId};
 use crate::domain::profile::{Method, Profile};
 use crate::domain::secret::{Secret, SecretForm};
+use crate::domain::wildcard;
 use crate::error::{Error, Result};
 
 pub const NOT_FOUND: Error = Error::not_found("endpoint");
+
+/// Why an event type is refused, behind its name.
+pub const UNREGISTERED: &str =
+    "is not registered, and must be (limits.require_known_event_types): create it first";
 
 pub fn profile_name<'a>(endpoint: &'a Endpoint, config: &'a Config) -> &'a str {
     let default = &config.delivery.default_profile;
@@ -100,6 +107,8 @@ pub struct Named {
     pub method: bool,
     pub headers: bool,
     pub auth_headers: bool,
+    /// Whether the change has one; removing it is always possible.
+    pub transformation: bool,
 }
 
 /// Checks that the method is one of the profile's. Nothing is checked where the change names
@@ -176,6 +185,83 @@ pub fn check_headers(problems: &mut Problems, endpoint: &Endpoint, config: &Conf
         for (name, message) in header_problems(headers, limits.header_value_bytes, taken) {
             problems.add(&["body", field, &name], message);
         }
+    }
+}
+
+/// Checks the endpoint's transformation against the rest of it: the server and the profile allow one, its headers
+/// are nobody else's, and its body is sent. Nothing is checked where the change names none of these.
+pub fn check_transformation(
+    problems: &mut Problems,
+    endpoint: &Endpoint,
+    config: &Config,
+    named: Named,
+) {
+    const FIELD: &str = "transformation";
+    let (Some(transformation), Some(profile)) =
+        (endpoint.transformation(), profile_of(endpoint, config))
+    else {
+        return;
+    };
+    let is_offered = config.delivery.transformations;
+    if named.transformation && !(is_offered && profile.transformations) {
+        let message = match is_offered {
+            false => "is not offered by this server (delivery.transformations)".to_owned(),
+            true => format!(
+                "is not offered to endpoints with the profile {}",
+                profile_name(endpoint, config)
+            ),
+        };
+        problems.not_offered(&["body", FIELD], message);
+        return;
+    }
+    if named.profile && !profile.transformations {
+        let message = "does not allow the endpoint's transformation; remove it with null";
+        problems.add(&["body", "profile"], message);
+        return;
+    }
+    let of_profile = profile.header_names();
+    let is_in = |names: &BTreeMap<String, String>, name: &str| {
+        names.keys().any(|one| one.eq_ignore_ascii_case(name))
+    };
+    for name in transformation.headers.keys() {
+        let is_the_profiles = of_profile.iter().any(|one| one.eq_ignore_ascii_case(name));
+        let (in_headers, in_auth_headers) = (
+            is_in(&endpoint.headers, name),
+            is_in(&endpoint.auth_headers, name),
+        );
+        let place = ["body", FIELD, "headers", name];
+        match (is_the_profiles, in_headers, in_auth_headers) {
+            (true, ..) if named.transformation => {
+                problems.add(&place, "is a header that the profile sets itself");
+            }
+            (true, ..) if named.profile => {
+                let message = format!(
+                    "sets the header {name} itself, which the endpoint's transformation has"
+                );
+                problems.add(&["body", "profile"], message);
+            }
+            (_, true, _) if named.transformation => problems.add(&place, "is in headers, too"),
+            (_, _, true) if named.transformation => problems.add(&place, "is in authHeaders, too"),
+            (_, true, _) if named.headers => {
+                problems.add(&["body", "headers", name], "is in the transformation, too");
+            }
+            (_, _, true) if named.auth_headers => {
+                let place = ["body", "authHeaders", name];
+                problems.add(&place, "is in the transformation, too");
+            }
+            _ => {}
+        }
+    }
+    let method = transformation.method.or(method_of(endpoint, config));
+    if transformation.body.is_some() && method == Some(Method::Get) {
+        let place: &[&str] = match (named.transformation, named.method) {
+            (true, _) => &["body", FIELD, "body"],
+            (false, true) => &["body", "method"],
+            (false, false) if named.profile => &["body", "profile"],
+            (false, false) => return,
+        };
+        let message = "a GET has no body; the transformation needs a `method`";
+        problems.add(place, message);
     }
 }
 
@@ -273,23 +359,89 @@ pub fn refuse_archived_types(
 /// The most warnings about one endpoint.
 const WARNINGS_MAX: usize = 20;
 
+/// The most comparisons of wildcards with registered event types for one endpoint: a few milliseconds of a thread
+/// that others wait for.
+pub const COMPARISONS_MAX: usize = 20_000;
+
+/// Whether something with wildcards takes an event type in use that is shown to the caller. It is taken to once
+/// the comparisons that are left are used up.
+pub fn takes_known(
+    catalog: &Catalog,
+    organisation: OrganisationId,
+    flags: &FeatureFlags,
+    wanted: &str,
+    comparisons: &mut usize,
+) -> bool {
+    let mut known = catalog.event_types(organisation);
+    known.any(|one| {
+        *comparisons = comparisons.saturating_sub(1);
+        if *comparisons == 0 {
+            return true;
+        }
+        let is_open = !one.archived && one.feature_flags.is_empty() && flags.show(one);
+        is_open && wildcard::takes(wanted, &one.name)
+    })
+}
+
 /// Returns a warning for each event type in an endpoint's filter that is not registered, or not
-/// shown to the caller. Such event types are accepted, as messages of them are, but a misspelled
-/// one makes an endpoint that receives nothing.
+/// shown to the caller, and for each wildcard that takes none that is. Such event types are accepted,
+/// as messages of them may be, but a misspelled one makes an endpoint that receives nothing.
 pub fn unregistered_types(
     catalog: &Catalog,
     flags: &FeatureFlags,
     endpoint: &Endpoint,
 ) -> Vec<String> {
+    let organisation = endpoint.organisation;
     let names = endpoint.event_types.iter().flatten().enumerate();
-    let unknown = names.filter(|(_, name)| {
-        let known = catalog.event_type(endpoint.organisation, name);
-        known.is_none_or(|known| !flags.show(known))
+    let mut comparisons = 0;
+    let warnings = names.filter_map(|(index, name)| {
+        if !wildcard::is_wildcard(name) {
+            let known = catalog.event_type(organisation, name);
+            let is_unknown = known.is_none_or(|known| !flags.show(known));
+            return is_unknown.then(|| format!("eventTypes[{index}]: {name} is not registered"));
+        }
+        let mut flagged = None;
+        for known in catalog.event_types(organisation).filter(|one| flags.show(one)) {
+            comparisons += 1;
+            if comparisons > COMPARISONS_MAX {
+                return None;
+            }
+            if wildcard::takes(name, &known.name) {
+                match known.feature_flags.is_empty() {
+                    true => return None,
+                    false => flagged = Some(&known.name),
+                }
+            }
+        }
+        Some(match flagged {
+            None => format!("eventTypes[{index}]: {name} takes no event type that is registered"),
+            Some(flagged) => format!(
+                "eventTypes[{index}]: {name} does not take {flagged}, which has feature flags: add its name"
+            ),
+        })
     });
-    unknown
-        .take(WARNINGS_MAX)
-        .map(|(index, name)| format!("eventTypes[{index}]: {name} is not registered"))
-        .collect()
+    warnings.take(WARNINGS_MAX).collect()
+}
+
+/// Refuses an event type in a filter that did not have it before where it is not registered, or not shown to
+/// the caller. Wildcards are accepted: they also speak of event types to come.
+pub fn refuse_unregistered_types(
+    catalog: &Catalog,
+    flags: &FeatureFlags,
+    before: Option<&[String]>,
+    endpoint: &Endpoint,
+) -> Result<()> {
+    let mut problems = Problems::default();
+    let names = endpoint.event_types.iter().flatten().enumerate();
+    for (index, name) in names.filter(|(_, name)| !wildcard::is_wildcard(name)) {
+        let is_new = !before.is_some_and(|before| before.contains(name));
+        let known = catalog.event_type(endpoint.organisation, name);
+        if is_new && known.is_none_or(|known| !flags.show(known)) {
+            let place = ["body", "eventTypes", &index.to_string()];
+            problems.add(&place, format!("the event type {name} {UNREGISTERED}"));
+        }
+    }
+    problems.done()
 }
 
 pub fn refuse_too_many(entry: &ApplicationEntry, max: usize) -> Result<()> {

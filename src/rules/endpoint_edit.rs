@@ -1,6 +1,7 @@
 //! A change of an endpoint as data, and its application to the endpoint.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +9,8 @@ use super::View;
 use super::caller::{Caller, Credential};
 use super::checks::Problems;
 use super::endpoint_checks::{
-    Named, check_headers, check_method, profile_name, profile_of, settle_secrets,
+    Named, check_headers, check_method, check_transformation, profile_name, profile_of,
+    settle_secrets,
 };
 use super::origin::{Carried, GivenSecrets};
 use super::ovation::PROFILE;
@@ -22,6 +24,8 @@ use crate::domain::endpoint::Endpoint;
 use crate::domain::operational;
 use crate::domain::profile::Method;
 use crate::domain::retry::RetrySchedule;
+use crate::domain::transformation::{EARLIER_VERSIONS_MAX, Transformation, TransformationVersion};
+use crate::domain::wildcard::EventTypes;
 use crate::error::Result;
 
 /// The fields of a body about an endpoint, and the problems of their values by themselves.
@@ -66,6 +70,8 @@ pub struct EndpointEdit {
     pub breaker_failures: Patch<u32>,
     #[serde(default, skip_serializing_if = "Patch::is_absent")]
     pub disable_after_hours: Patch<u32>,
+    #[serde(default, skip_serializing_if = "Patch::is_absent")]
+    pub transformation: Patch<Transformation>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,6 +126,7 @@ impl EndpointEdit {
         self.description.apply_to(&mut endpoint.description);
         set_disabled(self.disabled, self.kind, endpoint, view.now);
         self.event_types
+            .map(EventTypes::from)
             .apply_to_optional(&mut endpoint.event_types);
         self.channels.apply_to_optional(&mut endpoint.channels);
         self.metadata.apply_to(&mut endpoint.metadata);
@@ -147,8 +154,10 @@ impl EndpointEdit {
             .apply_to_optional(&mut endpoint.breaker_failures);
         self.disable_after_hours
             .apply_to_optional(&mut endpoint.disable_after_hours);
+        set_transformation(self.transformation, endpoint, view.now);
 
         check_headers(&mut problems, endpoint, config, named);
+        check_transformation(&mut problems, endpoint, config, named);
         let in_effect = InEffect {
             kind: self.kind,
             secret: self.secret,
@@ -179,6 +188,7 @@ impl EndpointEdit {
             method: self.method != Patch::Absent,
             headers: self.headers != Patch::Absent,
             auth_headers: self.auth_headers != Patch::Absent,
+            transformation: self.transformation.as_set().is_some(),
         }
     }
 
@@ -305,6 +315,27 @@ fn set_disabled(disabled: Patch<bool>, kind: EditKind, endpoint: &mut Endpoint, 
         (Patch::Absent | Patch::Null, EditKind::Whole) if !is_automatic => endpoint.disabled = None,
         (Patch::Absent | Patch::Null, _) => {}
     }
+}
+
+/// Makes a transformation the newest version, and forgets the oldest where they are too many. One that is in
+/// effect already makes none, and one that changes nothing is as good as null.
+fn set_transformation(given: Patch<Transformation>, endpoint: &mut Endpoint, now: Timestamp) {
+    let transformation = match given {
+        Patch::Absent => return,
+        Patch::Null => None,
+        Patch::Set(given) => Some(given).filter(|given| !given.is_empty()),
+    };
+    if endpoint.transformation() == transformation.as_ref() {
+        return;
+    }
+    let newest = endpoint.transformations.first();
+    let version = TransformationVersion {
+        number: newest.map_or(1, |newest| newest.number.saturating_add(1)),
+        saved_at: now,
+        transformation,
+    };
+    endpoint.transformations.insert(0, Arc::new(version));
+    endpoint.transformations.truncate(1 + EARLIER_VERSIONS_MAX);
 }
 
 /// Resets the fields that the contract knows, before a replacement is applied. The others are left,

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::caller::{Caller, FeatureFlags};
 use super::checks::{Problems, check_uid, refuse_given_id};
 use super::endpoint_checks::{
-    NOT_FOUND, Named, blank, check_headers, profile_name, refuse_archived_types, refuse_taken_uid,
-    refuse_too_many, unregistered_types,
+    NOT_FOUND, Named, blank, check_headers, check_transformation, profile_name,
+    refuse_archived_types, refuse_taken_uid, refuse_too_many, refuse_unregistered_types,
+    unregistered_types,
 };
 use super::endpoint_edit::{EndpointEdit, reset};
 use super::ovation;
@@ -20,9 +21,11 @@ use crate::catalog::{ApplicationEntry, Catalog, Change};
 use crate::config::Config;
 use crate::domain::application::Application;
 use crate::domain::endpoint::{CatchUp, Endpoint};
+use crate::domain::event_type::Strictness;
 use crate::domain::id::EndpointId;
 use crate::domain::operational::{EVENT_TYPES, PROFILE};
 use crate::domain::verification::Verification;
+use crate::domain::wildcard;
 use crate::error::{Error, Result};
 
 /// The most endpoints of an organisation itself. Whatever happens to a customer's endpoint becomes
@@ -128,17 +131,22 @@ impl Owner {
         }
     }
 
-    /// Refuses event types in a filter: for an application those that are archived and were not in
-    /// it before, for the organisation those that are not operational.
+    /// Refuses event types in a filter: for an application those that were not in it before and are
+    /// archived, or are not registered where they must be; for the organisation those that are not operational.
     fn refuse_types(
         &self,
-        catalog: &Catalog,
+        view: &View<'_>,
         flags: &FeatureFlags,
         before: Option<&[String]>,
         endpoint: &Endpoint,
     ) -> Result<()> {
         match self {
-            Owner::Application(_) => refuse_archived_types(catalog, flags, before, endpoint),
+            Owner::Application(_) => {
+                if view.settings.limits.require_known_event_types == Strictness::Reject {
+                    refuse_unregistered_types(view.catalog, flags, before, endpoint)?;
+                }
+                refuse_archived_types(view.catalog, flags, before, endpoint)
+            }
             Owner::Organisation => refuse_unknown_operational_types(endpoint),
         }
     }
@@ -147,7 +155,8 @@ impl Owner {
 fn refuse_unknown_operational_types(endpoint: &Endpoint) -> Result<()> {
     let mut problems = Problems::default();
     let names = endpoint.event_types.iter().flatten().enumerate();
-    for (index, name) in names.filter(|(_, name)| !EVENT_TYPES.contains(&name.as_str())) {
+    let takes_some = |wanted: &str| EVENT_TYPES.iter().any(|name| wildcard::takes(wanted, name));
+    for (index, name) in names.filter(|(_, name)| !takes_some(name)) {
         let message = format!("{name} is not one of {}", EVENT_TYPES.join(", "));
         problems.add(&["body", "eventTypes", &index.to_string()], message);
     }
@@ -181,7 +190,7 @@ impl Command for CreateEndpoint {
         let mut warnings = edit.apply_to(&mut endpoint, caller, view)?;
         refuse_too_many(&entry, owner.endpoints_max(view.settings))?;
         refuse_taken_uid(&entry, &endpoint)?;
-        owner.refuse_types(view.catalog, &flags, None, &endpoint)?;
+        owner.refuse_types(view, &flags, None, &endpoint)?;
         warnings.extend(owner.warnings(view.catalog, &flags, &endpoint));
         let creation = caller.creation(view.catalog, endpoint.clone())?;
         let changes = made.into_iter().chain(creation).collect();
@@ -238,7 +247,7 @@ impl Command for ReplaceEndpoint {
         endpoint.updated_at = view.now;
         refuse_taken_uid(&entry, &endpoint)?;
         let before = existing.and_then(|existing| existing.event_types.as_deref());
-        owner.refuse_types(view.catalog, &flags, before, &endpoint)?;
+        owner.refuse_types(view, &flags, before, &endpoint)?;
         warnings.extend(owner.warnings(view.catalog, &flags, &endpoint));
         let changes = match existing {
             Some(_) => vec![Change::PutEndpoint(endpoint.clone())],
@@ -282,7 +291,7 @@ impl EndpointPlace {
         endpoint.updated_at = view.now;
         refuse_taken_uid(entry, &endpoint)?;
         let before = existing.event_types.as_deref();
-        owner.refuse_types(view.catalog, &self.flags, before, &endpoint)?;
+        owner.refuse_types(view, &self.flags, before, &endpoint)?;
         warnings.extend(owner.warnings(view.catalog, &self.flags, &endpoint));
         let change = Change::PutEndpoint(endpoint.clone());
         Ok((vec![change], Changed { endpoint, warnings }))
@@ -363,6 +372,7 @@ fn set_headers(
         ..Named::default()
     };
     check_headers(&mut problems, endpoint, settings, named);
+    check_transformation(&mut problems, endpoint, settings, named);
     problems.done().map(|()| Vec::new())
 }
 

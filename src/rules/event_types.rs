@@ -39,10 +39,13 @@ pub struct EventTypeEdit {
     pub example: Patch<String>,
     #[serde(skip_serializing_if = "Patch::is_absent")]
     pub channels: Patch<Vec<String>>,
+    #[serde(skip_serializing_if = "Patch::is_absent")]
+    pub validate: Patch<Strictness>,
 }
 
 impl EventTypeEdit {
     pub fn apply_to(self, event_type: &mut EventType) {
+        self.validate.apply_to(&mut event_type.validate);
         self.description.apply_to(&mut event_type.description);
         self.archived.apply_to(&mut event_type.archived);
         self.deprecated.apply_to(&mut event_type.deprecated);
@@ -122,6 +125,7 @@ impl Command for ReplaceEventType {
             // A client that does not know these leaves them as they were.
             event_type.example.clone_from(&existing.example);
             event_type.channels.clone_from(&existing.channels);
+            event_type.validate = existing.validate;
         }
         self.edit.apply_to(&mut event_type);
         let change = Change::PutEventType(event_type.clone());

@@ -33,6 +33,7 @@ pub fn matched(
     let organisation = entry.application.organisation;
     refuse_archived_type(catalog, organisation, event_type)?;
     let endpoints = entry.endpoints.iter();
+    let event_type = catalog.message_type(organisation, event_type);
     let wanting = endpoints.filter(|one| one.matches(event_type, channels));
     Ok(Matched {
         organisation,

@@ -12,6 +12,7 @@
 //! drawn here. The room imports `catalog`, `domain`, `clock`, `config` and `error`; a test
 //! checks that. So each decision can be tested by a table of catalogs and commands.
 
+pub mod announced;
 pub mod applications;
 pub mod caller;
 pub mod challenges;
@@ -36,6 +37,7 @@ pub mod patch;
 pub mod payer;
 pub mod permits;
 pub mod rotation;
+pub mod schema;
 pub mod scopes;
 pub mod target;
 pub mod tokens;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::{Caller, Credential, FeatureFlags};
 use super::checks::{EVENT_TYPE_NAME_MAX, Problems, wrong};
-use super::endpoint_checks::{blank, refuse_too_many};
+use super::endpoint_checks::{COMPARISONS_MAX, blank, refuse_too_many, takes_known};
 use super::origin::Carried;
 use super::patch::Patch;
 use super::permits::Action;
@@ -17,10 +17,10 @@ use crate::catalog::{ApplicationEntry, Catalog, Change};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::endpoint::{BasicAuth, Endpoint, EndpointSecret};
-use crate::domain::event_type::name_problem;
 use crate::domain::id::{EndpointId, OrganisationId};
 use crate::domain::secret::{Secret, SecretForm};
 use crate::domain::token::{Role, Token};
+use crate::domain::wildcard;
 use crate::error::{Error, Result};
 
 /// The profile of endpoints that are made through this surface.
@@ -49,7 +49,7 @@ impl AccountEndpoint {
         };
         AccountEndpoint {
             url: endpoint.url.clone(),
-            events: endpoint.event_types.clone().unwrap_or_else(all),
+            events: endpoint.event_types.clone().map_or_else(all, Vec::from),
         }
     }
 }
@@ -239,8 +239,17 @@ impl AccountSettings {
         if !self.url_given && !is_configured {
             problems.missing(&["body", "webhook_endpoint"]);
         }
-        let well_formed = |name: &&String| name_problem(name, EVENT_TYPE_NAME_MAX).is_none();
+        let well_formed = |name: &&String| wildcard::problem(name, EVENT_TYPE_NAME_MAX).is_none();
+        let mut comparisons = COMPARISONS_MAX;
         for name in self.events.iter().flatten().filter(well_formed) {
+            if wildcard::is_wildcard(name) {
+                let left = &mut comparisons;
+                if !takes_known(catalog, organisation, &ACCOUNT_FLAGS, name, left) {
+                    let message = format!("there is no event type that {name} takes");
+                    problems.add(&["body", "event"], message);
+                }
+                continue;
+            }
             let known = catalog.event_type(organisation, name);
             match known.filter(|event_type| ACCOUNT_FLAGS.show(event_type)) {
                 None => {
@@ -292,7 +301,7 @@ impl AccountSettings {
             endpoint.disabled = None;
         }
         if let Some(names) = self.events {
-            endpoint.event_types = Some(names);
+            endpoint.event_types = Some(names.into());
         }
         self.credentials.apply_to_optional(&mut endpoint.basic_auth);
     }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::caller::{Caller, Credential, FeatureFlags};
-use super::endpoint_checks::blank;
+use super::checks::EVENT_TYPE_NAME_MAX;
+use super::endpoint_checks::{COMPARISONS_MAX, blank, takes_known};
 use super::endpoints::Changed;
 use super::origin::{Carried, ENTER_AGAIN};
 use super::permits::Action;
@@ -23,6 +24,7 @@ use crate::domain::endpoint::{BasicAuth, Endpoint, EndpointSecret, is_sensitive}
 use crate::domain::id::OrganisationId;
 use crate::domain::profile::Profile;
 use crate::domain::secret::{Secret, SecretForm};
+use crate::domain::wildcard;
 use crate::error::{Error, Invalid, Result};
 
 /// The profile of endpoints that are made through this surface; one of the built-in ones.
@@ -284,7 +286,7 @@ fn carried_problems(carried: &Carried, named: (bool, bool)) -> Vec<String> {
 }
 
 /// Whether the event type may be chosen: an archived one stays only at an endpoint that has it
-/// already.
+/// already. One with wildcards may be if it takes an event type that may.
 fn may_be_chosen(
     catalog: &Catalog,
     organisation: OrganisationId,
@@ -292,13 +294,17 @@ fn may_be_chosen(
     event: &str,
     stored: Option<&Endpoint>,
 ) -> bool {
-    let known = catalog.event_type(organisation, event);
-    let Some(event_type) = known.filter(|known| flags.show(known)) else {
-        return false;
-    };
     let before = stored.and_then(|stored| stored.event_types.as_deref());
     let has_it = before.is_some_and(|names| names.iter().any(|name| name == event));
-    !event_type.archived || has_it
+    if wildcard::is_wildcard(event) {
+        let is_well_formed = wildcard::problem(event, EVENT_TYPE_NAME_MAX).is_none();
+        let mut comparisons = COMPARISONS_MAX;
+        let mut takes_some = || takes_known(catalog, organisation, flags, event, &mut comparisons);
+        return has_it || is_well_formed && takes_some();
+    }
+    let known = catalog.event_type(organisation, event);
+    let known = known.filter(|known| flags.show(known));
+    known.is_some_and(|known| !known.archived || has_it)
 }
 
 /// Whether the header's value is shown as [`MASK`]. Ovation's users know that `requestHeaders` are
@@ -396,7 +402,7 @@ impl Webhook {
         self.target.apply_to(endpoint, challenge_at);
         // After the URL: credentials in it give way to those that have a field of their own.
         endpoint.basic_auth = Some(self.basic_auth);
-        endpoint.event_types = Some(vec![self.event]);
+        endpoint.event_types = Some(vec![self.event].into());
         if let Some(headers) = self.request_headers {
             endpoint.set_headers(headers, true);
         }

@@ -20,6 +20,7 @@ pub struct Lasting {
     pub metrics: Arc<Metrics>,
     pub started_at: Timestamp,
     pub shares: Arc<api::Shares>,
+    pub schemas: Arc<api::Schemas>,
     pub hand_over_asked: Arc<Notify>,
 }
 
@@ -30,6 +31,7 @@ impl Lasting {
             metrics: context.metrics.clone(),
             started_at: context.started_at,
             shares: context.shares.clone(),
+            schemas: context.schemas.clone(),
             hand_over_asked: context.hand_over_asked.clone(),
         }
     }
@@ -47,12 +49,15 @@ impl Lasting {
             config: Arc::new(config),
             example_requests: send_settings.example_requests(),
             preview: preview(send_settings),
+            transformation_problems: transformation_problems(send_settings),
+            message_preview: message_preview(send_settings, &self.store),
             lanes: lane_watch(lanes.clone()),
             sending: sending_watch(lanes),
             store: self.store,
             metrics: self.metrics,
             started_at: self.started_at,
             shares: self.shares,
+            schemas: self.schemas,
             hand_over_asked: self.hand_over_asked,
         })
     }
@@ -66,6 +71,16 @@ fn address_check(config: &Config, own: &OwnAddresses) -> api::AddressCheck {
 fn preview(settings: &Arc<delivery::SendSettings>) -> api::Preview {
     let settings = settings.clone();
     Box::new(move |profile, draft| settings.preview(profile, draft))
+}
+
+fn transformation_problems(settings: &Arc<delivery::SendSettings>) -> api::TransformationCheck {
+    let settings = settings.clone();
+    Box::new(move |transformation| settings.transformation_problems(transformation))
+}
+
+fn message_preview(settings: &Arc<delivery::SendSettings>, store: &Store) -> api::MessagePreview {
+    let (settings, clock) = (settings.clone(), store.clock().clone());
+    Box::new(move |endpoint, message| settings.preview_message(endpoint, message, clock.now()))
 }
 
 /// The current state of lanes, in the API's words.

@@ -272,6 +272,7 @@ impl Server {
             metrics: metrics.clone(),
             started_at: clock.now(),
             shares: Arc::new(shares),
+            schemas: Arc::default(),
             hand_over_asked: Arc::default(),
         };
         let hand_over_asked = lasting.hand_over_asked.clone();

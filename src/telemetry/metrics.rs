@@ -77,6 +77,9 @@ pub struct Metrics {
     /// In the order of [`MailOutcome::ALL`].
     mails: [Counter; MailOutcome::ALL.len()],
     mails_failing: Gauge,
+    /// In the order of [`SchemaOutcome::ALL`].
+    schema_checks: [Counter; SchemaOutcome::ALL.len()],
+    pub unknown_event_types: UnknownEventTypes,
     notify: Mutex<NotifyState>,
 }
 
@@ -130,6 +133,55 @@ impl BackupGauges {
             ),
             state: Mutex::default(),
         }
+    }
+}
+
+/// What becomes of a payload that is held against the schema of its event type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchemaOutcome {
+    Fits,
+    /// It was accepted with a warning.
+    Warned,
+    Rejected,
+    /// It was not held against the schema, since that could take too long.
+    TooCostly,
+}
+
+impl SchemaOutcome {
+    pub const ALL: [SchemaOutcome; 4] = [
+        SchemaOutcome::Fits,
+        SchemaOutcome::Warned,
+        SchemaOutcome::Rejected,
+        SchemaOutcome::TooCostly,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            SchemaOutcome::Fits => "fits",
+            SchemaOutcome::Warned => "warned",
+            SchemaOutcome::Rejected => "rejected",
+            SchemaOutcome::TooCostly => "too_costly",
+        }
+    }
+}
+
+/// Messages of event types that are not registered, where that matters, by outcome.
+#[derive(Debug)]
+pub struct UnknownEventTypes {
+    pub warned: Counter,
+    pub rejected: Counter,
+}
+
+impl UnknownEventTypes {
+    fn shown(registry: &mut Registry) -> UnknownEventTypes {
+        let [warned, rejected] = labelled(
+            registry,
+            "unknown_event_types",
+            "Messages of event types that are not registered, by outcome, where limits.require_known_event_types is not off",
+            "outcome",
+            ["warned", "rejected"],
+        );
+        UnknownEventTypes { warned, rejected }
     }
 }
 
@@ -369,6 +421,14 @@ impl Metrics {
                 "Memory of long answers that are being sent",
             ),
             slow_readers_cut_off: CutOff::shown(&mut registry),
+            schema_checks: labelled(
+                &mut registry,
+                "schema_checks",
+                "Published payloads held against the schema of their event type, by outcome",
+                "outcome",
+                SchemaOutcome::ALL.map(SchemaOutcome::name),
+            ),
+            unknown_event_types: UnknownEventTypes::shown(&mut registry),
             refused: labelled(
                 &mut registry,
                 "requests_refused",
@@ -410,6 +470,11 @@ impl Metrics {
     /// Counts a request that this limit refused.
     pub fn refused(&self, limit: Limit) {
         self.refused[limit as usize].inc();
+    }
+
+    /// Counts a payload that was held against a schema.
+    pub fn schema_check(&self, outcome: SchemaOutcome) {
+        self.schema_checks[outcome as usize].inc();
     }
 
     /// Counts a mail.

@@ -18,7 +18,7 @@ pub use attempt_log::{AttemptLine, AttemptLog};
 pub use backup::{BackupState, BackupVerified};
 pub use latencies::Latencies;
 pub use logger::{SLOW_READERS, init_logging, note_stopping, set_log_level};
-pub use metrics::{CutOff, Limit, METRICS_CONTENT_TYPE, Metrics, SignInCounters};
+pub use metrics::{CutOff, Limit, METRICS_CONTENT_TYPE, Metrics, SchemaOutcome, SignInCounters};
 pub use notify::{MailOutcome, NotifyState};
 pub use samples::Sample;
 

@@ -91,6 +91,7 @@ async fn profiles_are_listed_with_what_one_needs_to_choose() {
                 "standardWebhooks",
                 "success",
                 "timeoutSeconds",
+                "transformations",
                 "url",
             ]
         );

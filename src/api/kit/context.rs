@@ -14,11 +14,14 @@ use actix_web::{HttpRequest, web};
 use tokio::sync::Notify;
 
 use super::fair::Shares;
+use super::schemas::Schemas;
 use crate::clock::Timestamp;
 use crate::config::Config;
+use crate::domain::endpoint::Endpoint;
 use crate::domain::id::MessageId;
-use crate::domain::message::DeliveryKey;
+use crate::domain::message::{DeliveryKey, Message};
 use crate::domain::profile::Draft;
+use crate::domain::transformation::{Transformation, TransformationFault};
 use crate::lock::locked;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -29,6 +32,17 @@ pub type AddressCheck = Box<dyn Fn(&url::Url) -> Option<String> + Send + Sync>;
 
 /// Returns the request that the profile with this name makes of a draft, or why it makes none.
 pub type Preview = Box<dyn Fn(&str, Draft) -> Result<serde_json::Value, String> + Send + Sync>;
+
+/// Returns the problems of a transformation that every message would have.
+pub type TransformationCheck =
+    Box<dyn Fn(&Transformation) -> Vec<TransformationFault> + Send + Sync>;
+
+/// Returns the request that an endpoint would get for a message, or why it gets none.
+pub type MessagePreview = Box<
+    dyn Fn(&Arc<Endpoint>, &Arc<Message>) -> Result<serde_json::Value, TransformationFault>
+        + Send
+        + Sync,
+>;
 
 /// The current state of a lane.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,10 +75,13 @@ pub struct Context {
     /// By the profile's name, a request as it would be sent.
     pub example_requests: BTreeMap<String, serde_json::Value>,
     pub preview: Preview,
+    pub transformation_problems: TransformationCheck,
+    pub message_preview: MessagePreview,
     pub lanes: LaneWatch,
     pub sending: SendingWatch,
     /// Each customer's use of the shared resources.
     pub shares: Arc<Shares>,
+    pub schemas: Arc<Schemas>,
     /// Notified where the server is to hand its store over to another machine.
     pub hand_over_asked: Arc<Notify>,
 }

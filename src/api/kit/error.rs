@@ -267,7 +267,7 @@ pub struct InvalidBody<'a> {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ValidationError")]
-struct InvalidItem<'a> {
+pub struct InvalidItem<'a> {
     /// The path to the value, such as `["body", "url"]`.
     loc: &'a [String],
     /// A sentence for people.

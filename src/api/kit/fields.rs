@@ -18,14 +18,13 @@ use crate::rules::checks::{PROBLEMS_MAX, refuse_given_id};
 
 /// Fields that promise something which postrider does not do, by the name of the body's schema. An
 /// answer that ignored one would be taken for the promise.
-const NOT_OFFERED: [(&str, &str, &str); 7] = [
+const NOT_OFFERED: [(&str, &str, &str); 6] = [
     (
         "EndpointPatch",
         "filter",
         "filters on payloads; endpoints choose by `eventTypes` and `channels`",
     ),
     ("EndpointPatch", "ordered", "delivery in order"),
-    ("EndpointPatch", "transformation", "transformations"),
     ("MessageIn", "orderingKey", "delivery in order"),
     (
         "MessageIn",

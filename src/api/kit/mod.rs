@@ -25,4 +25,5 @@ pub mod page;
 pub mod query;
 pub mod rate;
 pub mod reads;
+pub mod schemas;
 mod value_schemas;

@@ -16,6 +16,7 @@ use super::endpoint_health::HealthOut;
 use super::endpoint_verification::VerificationOut;
 use super::holds::HoldOut;
 use super::retry::Retry;
+use super::transformation_body::{TransformationIn, TransformationOut};
 use crate::api::kit::context::Context;
 use crate::api::kit::endpoint_url::check_url;
 use crate::api::kit::extract::{Patch, answered, object_patch, text};
@@ -29,8 +30,8 @@ use crate::domain::profile::Method;
 use crate::error::Result;
 use crate::rules::checks::{
     CHANNEL_NAME_MAX, DESCRIPTION_BYTES_MAX, EVENT_TYPE_NAME_MAX, EVENT_TYPES_PER_ENDPOINT_MAX,
-    NAME_PATTERN, Problems, check_channels, check_description, check_event_type_names,
-    check_metadata, check_uid, checked_throttle_rate, without_repeats,
+    NAME_PATTERN, Problems, WANTED_PATTERN, check_channels, check_description,
+    check_event_type_names, check_metadata, check_uid, checked_throttle_rate, without_repeats,
 };
 use crate::rules::endpoint_checks::{check_timeout, method_of, profile_name};
 use crate::rules::endpoint_edit::{EditKind, EndpointEdit};
@@ -60,16 +61,18 @@ pub struct EndpointIn {
     /// Nothing is sent while this is true; messages are held until it is false again.
     #[schemars(with = "bool")]
     pub disabled: Patch<bool>,
-    /// Only messages of these types are sent; all where absent or null.
+    /// Only messages of these types are sent; all where absent or null. `*` stands for exactly one segment
+    /// between dots, anywhere, and `**` at the end for one or more: `invoice.*`, `**`. An event type with feature
+    /// flags is not taken by a wildcard, only by its name.
     #[schemars(
         length(min = 1, max = EVENT_TYPES_PER_ENDPOINT_MAX),
-        inner(length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))
+        inner(length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = WANTED_PATTERN))
     )]
     pub event_types: Patch<Vec<String>>,
     /// The older name of `eventTypes`. Where both are given, `eventTypes` counts.
     #[schemars(
         length(min = 1, max = EVENT_TYPES_PER_ENDPOINT_MAX),
-        inner(length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))
+        inner(length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = WANTED_PATTERN))
     )]
     pub filter_types: Patch<Vec<String>>,
     /// Only messages with one of these channels are sent; all where absent or null. At most 500,
@@ -119,6 +122,9 @@ pub struct EndpointIn {
     /// After how many hours of failures the endpoint is disabled, in place of the profile's; 0 for never.
     #[schemars(range(max = DISABLE_AFTER_HOURS_MAX))]
     pub disable_after_hours: Patch<u32>,
+    /// The endpoint's own form of its requests, in place of what the profile makes. It is replaced as a whole.
+    #[serde(deserialize_with = "object_patch")]
+    pub transformation: Patch<TransformationIn>,
     id: ShownField,
     created_at: ShownField,
     updated_at: ShownField,
@@ -269,6 +275,9 @@ impl EndpointIn {
                 problems.add(&["body", field], format!("must be 0 to {max}"));
             }
         }
+        let transformation = self
+            .transformation
+            .and_then(|given| given.checked(&mut problems, context));
         EndpointEdit {
             problems,
             kind,
@@ -291,6 +300,7 @@ impl EndpointIn {
             timeout_seconds: self.timeout_seconds,
             breaker_failures: self.breaker_failures,
             disable_after_hours: self.disable_after_hours,
+            transformation,
         }
     }
 }
@@ -355,6 +365,8 @@ pub struct EndpointOut<'a> {
     breaker_failures: Option<u32>,
     /// Null where the profile's time is in effect.
     disable_after_hours: Option<u32>,
+    /// Null where requests are as the profile makes them.
+    transformation: Option<TransformationOut<'a>>,
     basic_auth: Option<BasicAuthOut<'a>>,
     /// The headers that are not sensitive.
     headers: BTreeMap<&'a str, &'a str>,
@@ -410,6 +422,7 @@ impl<'a> EndpointOut<'a> {
             timeout_seconds: endpoint.timeout_seconds,
             breaker_failures: endpoint.breaker_failures,
             disable_after_hours: endpoint.disable_after_hours,
+            transformation: endpoint.transformation().map(TransformationOut::from),
             basic_auth: endpoint.basic_auth.as_ref().map(|auth| BasicAuthOut {
                 username: &auth.username,
             }),

@@ -13,22 +13,25 @@ use serde_json::value::RawValue;
 use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::context::Context;
 use crate::api::kit::decide::saved;
-use crate::api::kit::extract::{Body, Patch, answered, respond, text};
+use crate::api::kit::extract::{Body, Patch, answered, blocking, respond, text};
 use crate::api::kit::fields::ShownField;
 use crate::api::kit::operation::{BODY_BYTES_MAX, Operation, Parameter};
 use crate::api::kit::page::{Listed, Name, page_parameters, shown as shown_in_list};
 use crate::api::kit::query::search_parameter;
+use crate::api::kit::schemas::Schemas;
 use crate::clock::Timestamp;
-use crate::domain::event_type::{EventType, name_problem, registered_name_problem};
+use crate::domain::event_type::{EventType, Strictness, name_problem, registered_name_problem};
 use crate::domain::{json_schema, payload};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::rules::announced::schema_problems;
 use crate::rules::caller::{Action, FeatureFlags};
 use crate::rules::checks::{
     CHANNEL_NAME_MAX, DESCRIPTION_BYTES_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems,
-    check_channels, check_description, without_repeats,
+    check_channels, check_description, without_repeats, wrong,
 };
 use crate::rules::event_types::{
     ChangeEventType, CreateEventType, DeleteEventType, EventTypeEdit, NOT_FOUND, ReplaceEventType,
+    blank,
 };
 use crate::store::Answered;
 
@@ -85,7 +88,7 @@ struct EventTypeIn {
     /// The group under which lists show the event type.
     #[schemars(length(min = 1, max = GROUP_NAME_MAX), regex(pattern = NAME_PATTERN))]
     group_name: Patch<String>,
-    /// JSON schemas of the payload, by their versions. Payloads are not checked against them.
+    /// JSON schemas of the payload, by their versions. `validate` says whether payloads are checked against the newest.
     #[schemars(with = "Option<BTreeMap<String, BTreeMap<String, Value>>>")]
     schemas: Patch<Box<RawValue>>,
     // From here on: additions to the contract.
@@ -98,8 +101,15 @@ struct EventTypeIn {
         inner(length(min = 1, max = CHANNEL_NAME_MAX), regex(pattern = NAME_PATTERN))
     )]
     channels: Patch<Vec<String>>,
+    /// What becomes of a message whose payload does not fit the newest schema: `off` accepts it, `warn` accepts it with
+    /// `warnings` in the answer, `reject` refuses it (422). The newest schema must be one that can be checked
+    /// against: at most 64 KiB, without references to other documents, and with patterns that are matched in linear
+    /// time.
+    #[schemars(extend("enum" = ["off", "warn", "reject", null]))]
+    validate: Patch<String>,
     created_at: ShownField,
     updated_at: ShownField,
+    schema_warnings: ShownField,
 }
 
 /// [`EventTypeIn`] where one is created, for the document.
@@ -131,8 +141,8 @@ impl JsonSchema for EventTypeUpdate {
 fn whole_schema(generator: &mut SchemaGenerator, required: &[&str]) -> Schema {
     let mut schema = EventTypeIn::json_schema(generator);
     schema.insert("required".to_owned(), serde_json::json!(required));
-    let description = "A replacement resets the fields that it does not name, except for example and \
-                       channels: those stay unless they are null.";
+    let description = "A replacement resets the fields that it does not name, except for example, channels \
+                       and validate: those stay unless they are null.";
     schema.insert("description".to_owned(), description.into());
     schema
 }
@@ -205,6 +215,13 @@ impl EventTypeIn {
             let max = CHANNELS_PER_EVENT_TYPE_MAX;
             check_channels(&mut problems, &["body", "channels"], channels, max);
         }
+        if let Patch::Set(validate) = &self.validate {
+            let message = "must be off, warn or reject";
+            problems.add_if(
+                &["body", "validate"],
+                strictness(validate).is_none().then_some(message),
+            );
+        }
         problems.done()?;
         Ok(self)
     }
@@ -224,7 +241,43 @@ impl EventTypeIn {
             schemas: json(self.schemas),
             example: json(self.example),
             channels: self.channels,
+            validate: self.validate.and_then(|name| strictness(&name)),
         }
+    }
+}
+
+const STRICTNESSES: [(&str, Strictness); 3] = [
+    ("off", Strictness::Off),
+    ("warn", Strictness::Warn),
+    ("reject", Strictness::Reject),
+];
+
+fn strictness(name: &str) -> Option<Strictness> {
+    let found = STRICTNESSES.iter().find(|(one, _)| *one == name);
+    found.map(|(_, strictness)| *strictness)
+}
+
+fn strictness_name(strictness: Strictness) -> &'static str {
+    let found = STRICTNESSES.iter().find(|(_, one)| *one == strictness);
+    found.map_or("", |(name, _)| name)
+}
+
+/// Refuses what an event type would become if payloads were to be checked against a schema that cannot be checked
+/// against. It is asked before the decision, which others would wait for.
+async fn refuse_unusable_schema(event_type: EventType, edit: &EventTypeEdit) -> Result<()> {
+    let mut event_type = event_type;
+    edit.clone().apply_to(&mut event_type);
+    if event_type.validate.is_off() {
+        return Ok(());
+    }
+    if edit.validate.as_set().is_some() && event_type.newest_schema().is_none() {
+        let message = "has no schema to check payloads against: give schemas, too, or leave it off";
+        return Err(wrong(&["body", "validate"], message));
+    }
+    let problems = blocking(move || Ok(schema_problems(&event_type))).await?;
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Invalid(problems)),
     }
 }
 
@@ -306,10 +359,18 @@ struct EventTypeOut<'a> {
     #[schemars(with = "Option<BTreeMap<String, Value>>")]
     example: Option<&'a RawValue>,
     channels: Option<&'a [String]>,
+    /// What becomes of a message whose payload does not fit the newest schema.
+    #[schemars(extend("enum" = ["off", "warn", "reject"]))]
+    validate: &'static str,
+    /// How many messages were accepted with a warning about their payload since the server started. Only where there
+    /// were any, or `validate` is `warn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema_warnings: Option<u64>,
 }
 
 impl<'a> EventTypeOut<'a> {
-    fn new(event_type: &'a EventType, with_content: bool) -> Self {
+    fn new(event_type: &'a EventType, with_content: bool, schemas: &Schemas) -> Self {
+        let warned = schemas.warned(event_type);
         let json = |text: &'a Option<String>| {
             let text = text.as_deref().filter(|_| with_content)?;
             serde_json::from_str(text).ok()
@@ -327,12 +388,15 @@ impl<'a> EventTypeOut<'a> {
             updated_at: event_type.updated_at,
             example: json(&event_type.example),
             channels: event_type.channels.as_deref(),
+            validate: strictness_name(event_type.validate),
+            schema_warnings: Some(warned)
+                .filter(|warned| *warned > 0 || event_type.validate == Strictness::Warn),
         }
     }
 }
 
-fn shown(status: StatusCode, event_type: &EventType) -> Answered {
-    answered(status, &EventTypeOut::new(event_type, true))
+fn shown(status: StatusCode, event_type: &EventType, schemas: &Schemas) -> Answered {
+    answered(status, &EventTypeOut::new(event_type, true, schemas))
 }
 
 /// This module's part of the API.
@@ -424,7 +488,10 @@ pub async fn create(call: Call, body: Body) -> Reply {
         name: input.name.as_set().cloned().unwrap_or_default(),
         edit: input.into_edit(),
     };
-    let shown = |made: EventType| shown(StatusCode::CREATED, &made);
+    let new = blank(call.caller.organisation, command.name.clone(), call.now());
+    refuse_unusable_schema(new, &command.edit).await?;
+    let schemas = call.context.schemas.clone();
+    let shown = move |made: EventType| shown(StatusCode::CREATED, &made, &schemas);
     call.show_once(call.once(&body)?, command, shown).await
 }
 
@@ -453,11 +520,12 @@ pub async fn list(call: Call, flags: FeatureFlags) -> Reply {
         })
     };
     // Event types with all their schemas can be long.
+    let schemas = call.context.schemas.clone();
     let read = move || {
         Ok(page.answer(
             stretch,
             |event_type| Name(event_type.name.clone()),
-            |event_type| shown_in_list(&EventTypeOut::new(event_type, with_content)),
+            |event_type| shown_in_list(&EventTypeOut::new(event_type, with_content, &schemas)),
         ))
     };
     call.read(read).await
@@ -471,7 +539,11 @@ pub async fn get(call: Call, flags: FeatureFlags) -> Reply {
         .event_type(call.caller.organisation, name)
         .filter(|event_type| flags.show(event_type))
         .ok_or(NOT_FOUND)?;
-    Ok(respond(shown(StatusCode::OK, event_type)))
+    Ok(respond(shown(
+        StatusCode::OK,
+        event_type,
+        &call.context.schemas,
+    )))
 }
 
 pub async fn put(call: Call, body: Body) -> Reply {
@@ -486,7 +558,15 @@ pub async fn put(call: Call, body: Body) -> Reply {
     check_same_name(&mut problems, &input, &name);
     problems.done()?;
     let edit = input.into_edit();
+    let organisation = call.caller.organisation;
+    let mut new = blank(organisation, name.clone(), call.now());
+    if let Some(existing) = call.catalog().event_type(organisation, &name) {
+        new.validate = existing.validate;
+    }
+    refuse_unusable_schema(new, &edit).await?;
     let command = ReplaceEventType { name, edit };
+    let schemas = call.context.schemas.clone();
+    let shown = move |status, made: &EventType| shown(status, made, &schemas);
     call.show(command, |made| saved(made, shown)).await
 }
 
@@ -500,8 +580,16 @@ pub async fn patch(call: Call, body: Body) -> Reply {
     check_same_name(&mut problems, &input, &name);
     problems.done()?;
     let edit = input.into_edit();
+    let existing = call
+        .catalog()
+        .event_type(call.caller.organisation, &name)
+        .cloned();
+    if let Some(existing) = existing {
+        refuse_unusable_schema((*existing).clone(), &edit).await?;
+    }
     let command = ChangeEventType { name, edit };
-    let shown = |changed| shown(StatusCode::OK, &changed);
+    let schemas = call.context.schemas.clone();
+    let shown = move |changed: EventType| shown(StatusCode::OK, &changed, &schemas);
     call.show(command, shown).await
 }
 
@@ -519,8 +607,6 @@ pub async fn delete(call: Call) -> Reply {
 mod tests {
     use super::*;
     use crate::domain::id::OrganisationId;
-    use crate::error::Error;
-    use crate::rules::event_types::blank;
 
     fn input(text: &str) -> EventTypeIn {
         serde_json::from_str(text).unwrap()
@@ -549,9 +635,12 @@ mod tests {
             .unwrap()
             .into_edit()
             .apply_to(&mut event_type);
-        let shown = String::from_utf8(shown(StatusCode::OK, &event_type).body).unwrap();
+        let shown = String::from_utf8(shown(StatusCode::OK, &event_type, &Schemas::default()).body)
+            .unwrap();
         assert!(shown.contains(schemas), "{shown}");
-        let short = serde_json::to_value(EventTypeOut::new(&event_type, false)).unwrap();
+        let short =
+            serde_json::to_value(EventTypeOut::new(&event_type, false, &Schemas::default()))
+                .unwrap();
         assert_eq!(short["schemas"], serde_json::Value::Null);
     }
 
@@ -570,7 +659,9 @@ mod tests {
             let Ok(checked) = checked else { continue };
             let mut event_type = blank(OrganisationId([1; 20]), "a.b".to_owned(), Timestamp(0));
             checked.into_edit().apply_to(&mut event_type);
-            let shown = String::from_utf8(shown(StatusCode::OK, &event_type).body).unwrap();
+            let shown =
+                String::from_utf8(shown(StatusCode::OK, &event_type, &Schemas::default()).body)
+                    .unwrap();
             assert!(shown.contains(&example), "{shown}");
         }
     }

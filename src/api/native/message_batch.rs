@@ -16,13 +16,14 @@ use sha2::{Digest, Sha256};
 
 use super::applications::{ApplicationIn, create_beside};
 use super::message_body::{Bounds, Checked, MessageIn, checked, with_content_parameter};
+use super::message_checks::BatchChecks;
 use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::context::Context;
 use crate::api::kit::error::Failure;
 use crate::api::kit::extract::{Body, blocking, invalid_body, once_key, respond};
 use crate::api::kit::operation::{Content, Operation};
 use crate::domain::id::ApplicationId;
-use crate::error::{Error, Result};
+use crate::error::{Error, Invalid, Result};
 use crate::misfit;
 use crate::rules::caller::{Action, Caller};
 use crate::rules::checks::wrong;
@@ -97,16 +98,16 @@ pub async fn create(call: Call, body: Body) -> Reply {
     let Read {
         application,
         messages,
-        refused,
+        judged,
         once,
     } = read;
     if messages.is_empty() && once.is_none() {
-        return Err(show(refused, Vec::new(), with_content, false)
+        return Err(show(judged, Vec::new(), with_content, false)
             .expect_err("nothing is accepted")
             .into());
     }
     let is_kept = once.is_some();
-    let show = Box::new(move |results| show(refused, results, with_content, is_kept));
+    let show = Box::new(move |results| show(judged, results, with_content, is_kept));
     let new = NewBatch::new(messages, once, show);
     let max = call.context.config.limits.batch_deliveries_max;
     if new.deliveries() > max as u64 {
@@ -140,8 +141,8 @@ struct Unread {
 struct Read {
     application: ApplicationId,
     messages: Vec<NewMessage>,
-    /// Why each item of the body is refused; absent for an item that is the next of `messages`.
-    refused: Vec<Option<Failure>>,
+    /// Why each item of the body is refused, or the warnings about it where it is the next of `messages`.
+    judged: Vec<Judged>,
     once: Option<Once>,
 }
 
@@ -177,13 +178,16 @@ impl Unread {
             found => found?,
         };
         // The catalog is held for one message only: whoever changes it waits.
-        let (messages, refused) = match_all(judged, &self.body, |message| {
+        let mut checks = BatchChecks::new(&self.context, self.caller.organisation);
+        let (messages, judged) = match_all(judged, &self.body, |message| {
             let Checked {
                 event_type,
                 channels,
                 ..
             } = message;
-            matched(&store.catalog(), application, event_type, channels)
+            let warnings = checks.warnings(message)?;
+            let matched = matched(&store.catalog(), application, event_type, channels)?;
+            Ok((matched, warnings))
         })?;
         let once = self.once_key.map(|key| Once {
             key,
@@ -192,35 +196,38 @@ impl Unread {
         Ok(Found::Batch(Read {
             application,
             messages,
-            refused,
+            judged,
             once,
         }))
     }
 }
 
-/// Messages to accept, and for each item of the body why it is refused.
-type Sorted = (Vec<NewMessage>, Vec<Option<Failure>>);
+/// Why an item of the body is refused, or the warnings about it.
+pub type Judged = Result<Vec<Invalid>, Failure>;
+
+/// Messages to accept, and what becomes of each item of the body.
+type Sorted = (Vec<NewMessage>, Vec<Judged>);
 
 /// Matches the messages that are sound. An error where their application is gone: it may have been deleted
 /// since it was looked up, which is no fault of any one message.
 fn match_all(
     judged: Vec<Result<Checked<'_>, Failure>>,
     body: &Bytes,
-    match_one: impl Fn(&Checked<'_>) -> Result<Matched>,
+    mut match_one: impl FnMut(&Checked<'_>) -> Result<(Matched, Vec<Invalid>)>,
 ) -> Result<Sorted> {
-    let (mut messages, mut refused) = (Vec::new(), Vec::new());
+    let (mut messages, mut sorted) = (Vec::new(), Vec::new());
     for message in judged {
         let mut message = match message {
             Ok(message) => message,
             Err(failure) => {
-                refused.push(Some(failure));
+                sorted.push(Err(failure));
                 continue;
             }
         };
         match match_one(&message) {
             Err(gone @ Error::NotFound(_)) => return Err(gone),
-            Err(error) => refused.push(Some(error.into())),
-            Ok(matched) => {
+            Err(error) => sorted.push(Err(error.into())),
+            Ok((matched, warnings)) => {
                 let payload = message.payload.bytes(body);
                 // What waits to be sent stays in memory, and must not keep the whole body there.
                 let payload = match matched.lanes.is_empty() || message.payload.is_raw() {
@@ -228,11 +235,11 @@ fn match_all(
                     false => Bytes::copy_from_slice(&payload),
                 };
                 messages.push(message.into_new(matched, payload, None));
-                refused.push(None);
+                sorted.push(Ok(warnings));
             }
         }
     }
-    Ok((messages, refused))
+    Ok((messages, sorted))
 }
 
 fn is_lines(request: &HttpRequest, body: &Body) -> bool {
@@ -417,12 +424,15 @@ mod tests {
             match_all(judged, &body, |message| {
                 match is_deleted && message.event_type == "b" {
                     true => Err(Error::not_found("application")),
-                    false => Ok(Matched {
-                        organisation: OrganisationId::at(NOW),
-                        application: ApplicationId::at(NOW),
-                        lanes: Vec::new(),
-                        as_of: 1,
-                    }),
+                    false => Ok((
+                        Matched {
+                            organisation: OrganisationId::at(NOW),
+                            application: ApplicationId::at(NOW),
+                            lanes: Vec::new(),
+                            as_of: 1,
+                        },
+                        Vec::new(),
+                    )),
                 }
             })
         };

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::applications::ApplicationIn;
 use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
+use crate::api::kit::error::{Failure, InvalidItem};
 use crate::api::kit::extract::{Body, object, optional_text, text};
 use crate::api::kit::operation::Parameter;
 use crate::clock::Timestamp;
@@ -24,7 +24,7 @@ use crate::domain::id::MessageId;
 use crate::domain::message::{Message, Origin};
 use crate::domain::payload;
 use crate::domain::profile::is_media_type;
-use crate::error::Result;
+use crate::error::{Invalid, Result};
 use crate::rules::checks::{
     CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, TAG_MAX, TAGS_PER_MESSAGE_MAX,
     check_channels, check_tags, check_uid, without_repeats,
@@ -180,7 +180,7 @@ pub enum Payload<'a> {
 }
 
 impl Payload<'_> {
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         match self {
             Payload::Object(object) => object.get().len(),
             Payload::Raw(text) => text.len(),
@@ -409,6 +409,31 @@ pub struct MessageOut<'a> {
     /// same number.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoints_matched: Option<u32>,
+    /// What was accepted and may be a mistake, each with its place: an event type that is not registered, or a
+    /// payload that does not fit the event type's schema. Only in the answer to a publish.
+    #[serde(skip_serializing_if = "Warnings::is_empty")]
+    #[schemars(with = "Vec<InvalidItem>", default)]
+    warnings: Warnings<'a>,
+}
+
+/// The warnings of a publish, as they were found or as they were kept.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum Warnings<'a> {
+    Found(Vec<InvalidItem<'a>>),
+    Kept(&'a RawValue),
+}
+
+impl Default for Warnings<'_> {
+    fn default() -> Self {
+        Warnings::Found(Vec::new())
+    }
+}
+
+impl Warnings<'_> {
+    fn is_empty(&self) -> bool {
+        matches!(self, Warnings::Found(found) if found.is_empty())
+    }
 }
 
 impl<'a> MessageOut<'a> {
@@ -431,6 +456,7 @@ impl<'a> MessageOut<'a> {
             content_type: message.content_type.as_deref(),
             payload_deleted: message.expunged,
             endpoints_matched: None,
+            warnings: Warnings::default(),
         }
     }
 
@@ -440,6 +466,25 @@ impl<'a> MessageOut<'a> {
         MessageOut {
             endpoints_matched: message.endpoints_matched,
             ..self
+        }
+    }
+
+    /// Adds the warnings, for the message's publisher.
+    pub fn with_warnings(self, warnings: &'a [Invalid]) -> Self {
+        MessageOut {
+            warnings: Warnings::Found(warnings.iter().map(InvalidItem::from).collect()),
+            ..self
+        }
+    }
+
+    /// Adds warnings from an answer that was kept.
+    pub fn with_kept_warnings(self, warnings: Option<&'a RawValue>) -> Self {
+        match warnings {
+            Some(warnings) => MessageOut {
+                warnings: Warnings::Kept(warnings),
+                ..self
+            },
+            None => self,
         }
     }
 

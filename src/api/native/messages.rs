@@ -18,6 +18,7 @@ use super::message_body::{
     Bounds, CHANNELS_PER_MESSAGE_MAX, Checked, MessageIn, MessageOut, Payload, checked,
     with_content_parameter,
 };
+use super::message_checks;
 use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::extract::{Body, answered, json};
 use crate::api::kit::operation::{BytesMax, Operation};
@@ -115,6 +116,8 @@ pub async fn create(call: Call, body: Body) -> Reply {
     let with_content = query.flag("with_content", true);
     query.problems.done()?;
     let mut message = checked(&body, &Bounds::of(&call.context, path))?;
+    let organisation = call.caller.organisation;
+    let warnings = message_checks::warnings(&call.context, organisation, &message, &body).await?;
     let once = call.once(&body)?;
     let first = matched_in(&call.catalog(), &call.caller, path, &message);
     let matched = match (first, message.application.take()) {
@@ -137,6 +140,7 @@ pub async fn create(call: Call, body: Body) -> Reply {
         None => MessageOut::with(&accepted, with_content),
     };
     let answer = answer.with_endpoints_matched(&accepted);
+    let answer = answer.with_warnings(&warnings);
     Ok(json(StatusCode::ACCEPTED, &answer))
 }
 
@@ -189,7 +193,8 @@ pub async fn precheck(call: Call, body: Body) -> Reply {
     let catalog = call.catalog();
     let entry = call.caller.application(&catalog, path, Action::Publish)?;
     let publishable = refuse_archived_type(&catalog, call.caller.organisation, &event_type).is_ok();
-    let wants = |endpoint: &&Arc<Endpoint>| endpoint.matches(&event_type, &channels);
+    let event_type = catalog.message_type(call.caller.organisation, &event_type);
+    let wants = |endpoint: &&Arc<Endpoint>| endpoint.matches(event_type, &channels);
     let wanting = entry.endpoints.iter().filter(wants);
     let answer = match publishable {
         true => MessagePrecheckOut {

@@ -31,6 +31,7 @@ mod lanes;
 mod links;
 mod message_batch;
 mod message_body;
+mod message_checks;
 mod messages;
 pub mod not_offered;
 mod older_clients;
@@ -43,6 +44,8 @@ mod status;
 mod test_events;
 mod token_body;
 mod tokens;
+mod transformation_body;
+mod transformations;
 mod usage;
 
 /// All operations of the native API, in the order in which routes are tried: publishing comes
@@ -60,6 +63,7 @@ pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         endpoint_headers::operations(),
         endpoint_secret::operations(),
         endpoint_verification::operations(),
+        transformations::operations(),
         holds::operations(),
         endpoint_backlog::operations(),
         operational::operations(),

@@ -22,7 +22,7 @@ const TABLE: [(&str, &str); 38] = [
     ),
     (
         "/api/v1/app/{app_id}/endpoint/{endpoint_id}/transformation",
-        "transformations",
+        "transformations in JavaScript; endpoints have the field `transformation`, with templates",
     ),
     (
         "/api/v1/app/{app_id}/endpoint/{endpoint_id}/mtls",
@@ -96,7 +96,10 @@ const TABLE: [(&str, &str); 38] = [
     ("/api/v1/source", "receiving webhooks"),
     ("/api/v1/stats/app", STATISTICS),
     ("/api/v1/stream", "streams"),
-    ("/api/v1/transformation-template", "transformations"),
+    (
+        "/api/v1/transformation-template",
+        "templates of transformations in JavaScript; `/api/v1/transformation-starting-points` has others",
+    ),
     ("/ingest/api/v1", "receiving webhooks"),
 ];
 

@@ -74,6 +74,8 @@ struct ProfileOut<'a> {
     breaker: ProfileBreakerOut,
     /// After how many hours of failures an endpoint is disabled; 0 for never.
     disable_after_hours: u64,
+    /// Whether its endpoints may have a `transformation`.
+    transformations: bool,
     /// A request as it would be sent.
     #[schemars(with = "Option<RenderedRequestOut>")]
     example_request: Option<&'a Value>,
@@ -312,6 +314,7 @@ impl<'a> ProfileOut<'a> {
             retry: Retry::from(&retry),
             breaker: ProfileBreakerOut::from(health),
             disable_after_hours: health.disable_after.as_secs() / 3600,
+            transformations: profile.transformations && delivery.transformations,
             example_request: context.example_requests.get(name),
         }
     }

@@ -48,7 +48,7 @@ struct BulkReplayIn {
     /// Only messages accepted before then; all up to now where absent.
     #[schemars(with = "Option<Timestamp>")]
     until: Option<String>,
-    /// Only messages of one of these event types.
+    /// Only messages of one of these event types, which may have wildcards as an endpoint's have.
     event_types: Option<Vec<String>>,
     /// Only messages in this channel.
     #[schemars(length(min = 1, max = CHANNEL_NAME_MAX))]

@@ -17,7 +17,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::domain::contact::address_problem;
-use crate::domain::event_type::registered_name_problem;
+use crate::domain::event_type::{Strictness, registered_name_problem};
 use crate::domain::id::{ApplicationId, EndpointId, uid_problem};
 use crate::domain::payload;
 use crate::domain::profile::Method;
@@ -66,6 +66,7 @@ struct EventType {
     example: Option<Json>,
     schemas: Option<Json>,
     channels: Option<Channels>,
+    validate: Option<Strictness>,
     #[serde(default)]
     archived: bool,
     #[serde(default)]
@@ -121,6 +122,8 @@ struct Endpoint {
     #[serde(skip_serializing_if = "Option::is_none")]
     disable_after_hours: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    transformation: Option<Transformation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<Hidden>,
     #[serde(skip_serializing_if = "Option::is_none")]
     basic_auth: Option<BasicAuth>,
@@ -128,6 +131,16 @@ struct Endpoint {
     headers: Option<BTreeMap<String, Hidden>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     auth_headers: Option<BTreeMap<String, Hidden>>,
+}
+
+/// As the API shows one, so that the same file a second time changes nothing.
+#[derive(Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default, rename_all(serialize = "camelCase"))]
+struct Transformation {
+    body: Option<String>,
+    headers: BTreeMap<String, String>,
+    method: Option<Method>,
+    content_type: Option<String>,
 }
 
 #[derive(Deserialize, Serialize)]

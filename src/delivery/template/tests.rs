@@ -312,6 +312,112 @@ fn deep_text_is_refused_and_not_followed() {
     assert!(fault.contains("nests too deeply"), "{fault}");
 }
 
+#[test]
+fn a_value_in_a_string_literal_is_its_content() {
+    for (source, expected) in [
+        (
+            r#"{"a": "x {{ payload.text }}."}"#,
+            r#"{"a": "x a b/\"é\"."}"#,
+        ),
+        (r#""{{ payload.line }}""#, r#""a\r\nb: c""#),
+        (r#""{{payload.empty}}""#, r#""""#),
+        (
+            r#""{{ payload.whole }} {{ payload.half }} {{ payload.long }} {{ payload.yes }} {{ payload.null }}""#,
+            r#""25 1.10 12345678901234567890123 true null""#,
+        ),
+        (r#""{{ payload.list }}""#, r#""[1, 1.10,  \"x\"]""#),
+        (r#""{{ payload.object }}""#, r#""{\"b\": 1,  \"a\": 1.10}""#),
+        (r#""{{ {'a': payload.plain} }}""#, r#""{\"a\":\"x\"}""#),
+        (r#""{{ body }}" {{ body }}"#, r#""{\"a\": 1}" "{\"a\": 1}""#),
+        // Quotes and backslashes of the template's own text are read as JSON reads them.
+        (
+            r#""\" {{ payload.plain }}\\" {{ payload.plain }}"#,
+            r#""\" x\\" "x""#,
+        ),
+        // The text that was written counts, and not the place in the template.
+        (
+            r#"{% for one in payload.list %}{% if loop.first %}"{% endif %}{{ one }}{% endfor %}""#,
+            r#""11.10x""#,
+        ),
+        (
+            r#"{% for one in payload.list %}{{ one }}{% if loop.first %}"{% endif %}{% endfor %}""#,
+            r#"1"1.10x""#,
+        ),
+        (
+            r#"{"{{ payload.plain }}": {{ payload.plain }}, "b{{ payload.plain|upper }}": {{ 1 }}}"#,
+            r#"{"x": "x", "bX": 1}"#,
+        ),
+        // A block collects a value, which is written where it is printed.
+        (
+            r#""{% set x %}{{ payload.plain }}{% endset %}{{ x }}" {{ x }}"#,
+            r#""\"x\"" "\"x\"""#,
+        ),
+        (r#""{{ payload.missing|default('é"') }}""#, r#""é\"""#),
+    ] {
+        assert_eq!(
+            rendered(source, Escape::Json).as_deref(),
+            Ok(expected),
+            "{source}"
+        );
+    }
+    for source in [
+        r#""{{ payload.missing }}""#,
+        r#""{{ payload.missing ~ '' }}""#,
+    ] {
+        let fault = rendered(source, Escape::Json).unwrap_err();
+        assert!(fault.ends_with("is undefined"), "{fault}");
+    }
+}
+
+/// The way of templates before values knew of string literals.
+fn rendered_as_before(source: &str, scope: &TemplateScope) -> Option<String> {
+    let mut template = Template::compile(source, Escape::Json, 1024).ok()?;
+    template.parts = None;
+    template
+        .environment
+        .set_formatter(|out, _, value| write_value(out, value, Escape::Json, Place::Outside));
+    template.render(scope, 4096).ok()
+}
+
+/// Pieces of JSON with values in and between its string literals.
+fn json_source() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "{{ payload.value }}",
+        "{{ payload.number }}",
+        "{{ payload.list }}",
+        "{{ payload.object }}",
+        "{{ payload.null }}",
+        "{{ payload.yes }}",
+        "{{ payload.value|upper }}",
+        "{% set x %}{{ payload.value }}{% endset %}",
+        "{% set x = payload.value ~ 1 %}{{ x }}",
+        "{% for one in payload.list %}{{ one }}{% endfor %}",
+        "{% for one in payload.list %}\"{{ one }}\",{% endfor %}",
+        "{% if payload.yes %}\"{% endif %}",
+        "\"",
+        "\"",
+        "\"",
+        "\\",
+        "\\\"",
+        ",",
+        ":",
+        "{",
+        "}",
+        "[",
+        "]",
+        " ",
+        "a",
+        "1",
+    ])
+    .prop_map(str::to_owned);
+    let pieces = prop::collection::vec(piece, 0..7).prop_map(|pieces| pieces.concat());
+    prop_oneof![
+        pieces.clone(),
+        pieces.clone().prop_map(|inside| format!("[\"{inside}\"]")),
+        pieces.prop_map(|inside| format!("{{\"a\": \"x{inside}\"}}")),
+    ]
+}
+
 fn any_source() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         "\\PC{0,6}",
@@ -352,6 +458,26 @@ fn any_source() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
 }
 
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+}
+
+fn any_json() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(serde_json::Value::from),
+        any::<i64>().prop_map(serde_json::Value::from),
+        "[\\PC\"\\\\\n]{0,6}".prop_map(serde_json::Value::from),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
+            prop::collection::btree_map("[a\"\\\\]{0,2}", inner, 0..4)
+                .prop_map(|members| members.into_iter().collect()),
+        ]
+    })
+}
+
 /// Text and names, mostly.
 fn plain_source() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
@@ -387,6 +513,54 @@ fn plain_source() -> impl Strategy<Value = String> {
 }
 
 proptest! {
+    /// But for a text of commas, colons and the like, which closed the literal that it stood in, and posed
+    /// as structure.
+    #[test]
+    fn what_was_json_before_stays_as_it_was(source in json_source(), value in "x[\"\\\\a\n]{0,4}") {
+        let payload = serde_json::json!({
+            "value": value, "number": 1.5, "list": [2, "x,"], "object": {}, "null": null, "yes": true,
+        });
+        let payload = Bytes::from(payload.to_string());
+        let scope = TemplateScope::of_bindings(BTreeMap::new(), Some(&payload));
+        let before = rendered_as_before(&source, &scope);
+        if let Some(before) = before.filter(|text| is_json(text)) {
+            let now = Template::compile(&source, Escape::Json, 1024).unwrap();
+            prop_assert_eq!(now.render(&scope, 4096), Ok(before));
+        }
+    }
+
+    #[test]
+    fn whatever_the_payload_has_in_a_string_literal_is_text(
+        value in any_json(),
+        text in "\\PC{0,8}|[\"\\\\/\u{0}-\u{1f}\u{2028},:]{0,8}",
+    ) {
+        let payload = serde_json::json!({ "value": value, "text": text.clone() });
+        let payload = Bytes::from(payload.to_string());
+        let scope = TemplateScope::of_bindings(BTreeMap::new(), Some(&payload));
+        for source in [
+            r#"["{{ payload.value }}", "a{{ payload.text }}\\", {{ payload.value }}]"#,
+            r#"["{{ payload.value ~ '' }}", "a{% if true %}{{ payload.text }}{% endif %}\\", {{ payload.value }}]"#,
+        ] {
+            let template = Template::compile(source, Escape::Json, 1024).unwrap();
+            let made = template.render(&scope, 1 << 20).unwrap();
+            let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+            prop_assert_eq!(&made[1], &serde_json::json!(format!("a{text}\\")));
+            prop_assert_eq!(&made[2], &value);
+            let content = made[0].as_str().unwrap();
+            match value.as_str() {
+                Some(text) => prop_assert_eq!(content, text),
+                None => prop_assert_eq!(
+                    serde_json::from_str::<serde_json::Value>(content).unwrap_or_default(),
+                    if source.contains('~') && (value.is_null() || value.is_boolean()) {
+                        serde_json::from_str(content).unwrap_or_default()
+                    } else {
+                        value.clone()
+                    }
+                ),
+            }
+        }
+    }
+
     #[test]
     fn parts_write_what_minijinja_writes(source in plain_source()) {
         for escape in [Escape::Url, Escape::Header, Escape::Text, Escape::Json] {

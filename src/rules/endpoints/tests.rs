@@ -42,6 +42,7 @@ fn edit(kind: EditKind) -> EndpointEdit {
         timeout_seconds: Patch::Absent,
         breaker_failures: Patch::Absent,
         disable_after_hours: Patch::Absent,
+        transformation: Patch::Absent,
     }
 }
 

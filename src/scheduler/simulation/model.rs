@@ -187,9 +187,8 @@ pub struct LaneModel {
 
 impl LaneModel {
     fn has_due(&self, now: Timestamp) -> bool {
-        let mut known = self.known.iter();
-        let first = known.find(|place| !self.unrecorded.contains(place));
-        first.is_some_and(|(due, _)| *due <= now)
+        let mut due = self.known.iter().take_while(|(due, _)| *due <= now);
+        due.any(|place| !self.unrecorded.contains(place))
     }
 
     /// Something failed that its other deliveries need, too.

@@ -18,6 +18,7 @@ use crate::domain::message::Origin;
 use crate::domain::notice::Told;
 use crate::domain::operational::{AttemptedMessage, OperationalEvent, Subject, attempt_event};
 use crate::domain::payload::PayloadBytes;
+use crate::domain::wildcard::MessageType;
 use crate::store::NewMessage;
 use crate::store::backlog::Room;
 
@@ -37,7 +38,8 @@ impl ToldEvent {
         event: &OperationalEvent<'_>,
     ) -> Option<ToldEvent> {
         let own = catalog.operational(organisation)?;
-        let wants = |one: &&std::sync::Arc<Endpoint>| one.matches(event.name, &[]);
+        let wants =
+            |one: &&std::sync::Arc<Endpoint>| one.matches(MessageType::open(event.name), &[]);
         let lanes = own.endpoints.iter().filter(wants).map(|one| one.number);
         let lanes: Vec<u64> = lanes.collect();
         if lanes.is_empty() {

@@ -388,7 +388,7 @@ impl TryFrom<Endpoint7<'_>> for Endpoint {
             url: record.url.into_owned(),
             description: record.description.into_owned(),
             disabled: record.disabled.then_some(disabled),
-            event_types: record.event_types.map(Cow::into_owned),
+            event_types: record.event_types.map(|names| names.into_owned().into()),
             channels: record.channels.map(Cow::into_owned),
             metadata: record.metadata.into_owned(),
             throttle_rate: record.throttle_rate,

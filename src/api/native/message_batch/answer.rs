@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::super::message_body::MessageOut;
+use super::Judged;
 use crate::api::kit::error::{ErrorBody, Failure};
 use crate::api::kit::extract::answered;
 use crate::domain::id::ApplicationId;
@@ -40,30 +41,37 @@ pub enum ItemOut<'a> {
 }
 
 impl<'a> ItemOut<'a> {
-    fn accepted(message: &'a Message, with_content: bool) -> ItemOut<'a> {
+    fn accepted(message: &'a Message, with_content: bool) -> MessageOut<'a> {
+        MessageOut::with(message, with_content).with_endpoints_matched(message)
+    }
+
+    fn of(message: MessageOut<'a>) -> ItemOut<'a> {
         ItemOut::Accepted {
             status: StatusCode::ACCEPTED.as_u16(),
-            message: MessageOut::with(message, with_content).with_endpoints_matched(message),
+            message,
         }
     }
 }
 
+/// An accepted message with the warnings about it, or why it is refused.
+type Outcome = Result<(Arc<Message>, Vec<Invalid>), Failure>;
+
 /// Returns the answer for the whole batch; an error where no message is accepted.
 pub fn show(
-    refused: Vec<Option<Failure>>,
+    judged: Vec<Judged>,
     results: Vec<Result<Arc<Message>>>,
     with_content: bool,
     is_kept: bool,
 ) -> Result<Shown> {
     let mut results = results.into_iter();
-    let outcomes: Vec<Result<Arc<Message>, Failure>> = refused
+    let outcomes: Vec<Outcome> = judged
         .into_iter()
-        .map(|refused| match refused {
-            Some(failure) => Err(failure),
-            None => results
+        .map(|judged| {
+            let warnings = judged?;
+            let result = results
                 .next()
-                .expect("each message that was not refused has a result")
-                .map_err(Failure::Of),
+                .expect("each message that was not refused has a result");
+            Ok((result.map_err(Failure::Of)?, warnings))
         })
         .collect();
     let accepted = outcomes.iter().flatten().count();
@@ -72,7 +80,9 @@ pub fn show(
     }
     let shown = |with_content| {
         let data = outcomes.iter().map(|outcome| match outcome {
-            Ok(message) => ItemOut::accepted(message, with_content),
+            Ok((message, warnings)) => {
+                ItemOut::of(ItemOut::accepted(message, with_content).with_warnings(warnings))
+            }
             Err(failure) => ItemOut::Refused {
                 status: actix_web::ResponseError::status_code(failure).as_u16(),
                 error: failure.body(),
@@ -110,6 +120,8 @@ struct ItemKept<'a> {
 #[derive(Deserialize)]
 struct MessageKept<'a> {
     id: &'a str,
+    #[serde(borrow)]
+    warnings: Option<&'a RawValue>,
 }
 
 /// Makes the answer of an earlier batch again from what its messages are now, with their payloads or
@@ -125,9 +137,7 @@ pub fn shown_again(
         return Ok(kept);
     };
     let read = |item: &&RawValue| -> Result<Option<Arc<Message>>> {
-        let item = serde_json::from_str::<ItemKept<'_>>(item.get()).ok();
-        let message = item.and_then(|item| item.message);
-        let id = message.and_then(|message| message.id.parse().ok());
+        let id = message_kept(item).and_then(|message| message.id.parse().ok());
         let Some(id) = id else { return Ok(None) };
         match with_content {
             true => store.message(application, id),
@@ -142,7 +152,10 @@ pub fn shown_again(
     let messages = messages.collect::<Result<Vec<_>>>()?;
     let data = batch.data.iter().zip(&messages);
     let data = data.map(|(kept, message)| match message {
-        Some(message) => ItemOut::accepted(message, with_content),
+        Some(message) => {
+            let warnings = message_kept(kept).and_then(|message| message.warnings);
+            ItemOut::of(ItemOut::accepted(message, with_content).with_kept_warnings(warnings))
+        }
         None => ItemOut::AsKept(kept),
     });
     let out = BatchOut {
@@ -153,8 +166,15 @@ pub fn shown_again(
     Ok(answered(StatusCode::ACCEPTED, &out))
 }
 
+/// Returns the message in a kept item, where it was accepted.
+fn message_kept(item: &RawValue) -> Option<MessageKept<'_>> {
+    serde_json::from_str::<ItemKept<'_>>(item.get())
+        .ok()?
+        .message
+}
+
 /// Returns the problems of all messages, each at the message's number.
-fn problems(outcomes: &[Result<Arc<Message>, Failure>]) -> Vec<Invalid> {
+fn problems(outcomes: &[Outcome]) -> Vec<Invalid> {
     let failures = outcomes.iter().enumerate();
     failures
         .filter_map(|(number, outcome)| Some((number, outcome.as_ref().err()?)))

@@ -1,0 +1,1 @@
+//! Transformations: what they make, what they refuse, and what they cost.
