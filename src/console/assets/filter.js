@@ -80,5 +80,5 @@ function Try({ app, where, filter }) {
 
 const Verdict = ({ matches, eventTypeMatches, channelsMatch, reasons }) => (matches ? html`<div class="notice good section"><p><strong>It matches.</strong> The endpoint gets such a message.</p></div>`
   : html`<div class="notice warn section"><p><strong>It does not match.</strong></p>${[
-    !eventTypeMatches && 'The endpoint does not receive its event type.', !channelsMatch && 'None of its channels is one of the endpoint’s.', ...reasons.map(({ message }) => message),
+    !eventTypeMatches && 'The endpoint does not receive its event type.', !channelsMatch && 'None of its channels is one of the endpoint’s.', ...reasons.map(({ message }) => `${message}.`),
   ].filter(Boolean).map((text) => html`<p>${text}</p>`)}</div>`);

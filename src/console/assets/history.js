@@ -2,6 +2,7 @@
 // filters, payloads as they were published, the frame of an endpoint's pages, and small controls.
 
 import { api, appPath, list, pagePath, path, surface } from './api.js';
+import { members } from './fields.js';
 import { Finder } from './operator.js';
 import { Button, Field, LinkTo, Loaded, NotAllowed, Page, Search, Status, Table, Tabs, Time, confirm, duration, html, toast, useEffect, useLoad, useMay, useState } from './ui.js';
 
@@ -51,7 +52,7 @@ export async function loadMessage(app, id, signal) {
   const text = await api('GET', appPath(app, path`/msg/${id}`), null, { signal, text: true });
   const message = JSON.parse(text);
   if (message.payloadDeleted) return [message, null];
-  return [message, message.rawPayload ?? text.slice(text.indexOf(',"payload":') + 11, text.lastIndexOf(',"timestamp":"'))];
+  return [message, message.rawPayload ?? members(text).payload];
 }
 
 /* Small controls */

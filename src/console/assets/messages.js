@@ -52,9 +52,6 @@ export function payloadProblem(text) {
 /** A request's body around a payload, whose bytes stay as they were typed. */
 export const withPayload = (body, payload) => `${JSON.stringify(body).slice(0, -1)},"payload":${payload}}`;
 
-/** A warning of an answer, with its place. */
-const sayWarning = (one) => one.msg ?? one;
-
 function Publish({ app, onClose }) {
   const form = useForm({ eventType: '', payload: '{\n  \n}', channels: '', eventId: '', metadata: [] });
   const publish = async ({ eventType, payload, channels, eventId, metadata }) => {
@@ -62,7 +59,7 @@ function Publish({ app, onClose }) {
     const { id, endpointsMatched: matched, warnings } = await api('POST', appPath(app, '/msg'), withPayload({ eventType: eventType.trim(), channels: words(channels) ?? undefined, eventId: eventId.trim() || undefined, metadata: rows.length ? object(rows) : undefined }, payload));
     toast(`The message is published. ${matched ? `${matched} endpoint${matched > 1 ? 's' : ''} matched.` : 'No endpoint matched.'}`);
     const to = pagePath(app, path`/message/${id}`);
-    warnAt(to, warnings?.map(sayWarning));
+    warnAt(to, warnings?.map(({ loc, msg }) => `${loc.slice(1).join('.')}: ${msg}`));
     navigate(to, { force: true });
   };
   const check = ({ eventType, payload }) => {
@@ -71,7 +68,7 @@ function Publish({ app, onClose }) {
   };
   return html`<${FormDialog} title="Publish a message" wide form=${form} onClose=${onClose} onSubmit=${publish} check=${check} submit="Publish">
     <${FormFinder} form=${form} label="Event" name="eventType" find=${findEvents} />
-    <${Field} label="Payload" name="payload" type="textarea" rows="10" class="code-input" spellcheck=${false} />
+    <${Field} label="Payload" name="payload" placed type="textarea" rows="10" class="code-input" spellcheck=${false} />
     <${FormFinder} form=${form} label="Channels" optional name="channels" find=${findChannels} hint="Up to five, separated by commas." />
     <${Field} label="Event ID" optional name="eventId" hint="Your own ID for it." />
     <${Pairs} legend="Metadata" hint="For filters and templates of endpoints; not sent by itself." name="metadata" locs=${['body.metadata']} add="Add Metadata" form=${form} />
