@@ -402,7 +402,24 @@ const QUIET: Kind = Kind {
     once: |_, _, _| {},
 };
 
-const ATTACKS: [Kind; 14] = [
+/// The largest payload, of which a filter may look at every number.
+fn worst_payload() -> &'static str {
+    static TEXT: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    TEXT.get_or_init(|| {
+        let list = "1,".repeat(520_000);
+        format!("{{\"eventType\":\"a\",\"payload\":{{\"list\":[{list}1]}}}}")
+    })
+}
+
+/// As many conditions as a filter may have, of which each looks at all of a list.
+fn worst_filter() -> Value {
+    let asks: Vec<Value> = (0..200)
+        .map(|n| json!({ "list": { "$or": [[n + 2]] } }))
+        .collect();
+    json!({ "data": { "$or": asks } })
+}
+
+const ATTACKS: [Kind; 16] = [
     Kind {
         name: "slow readers of large pages",
         threads: 60,
@@ -444,6 +461,32 @@ const ATTACKS: [Kind; 14] = [
         name: "held deliveries",
         threads: 4,
         once: |world, stop, _| press(world, "holder", stop),
+    },
+    // Each is refused when its budget is spent.
+    Kind {
+        name: "filters that cost most, and payloads",
+        threads: 16,
+        once: |world, stop, _| {
+            let path = "/api/v1/app/sieves/msg";
+            let answer = world.api.request("POST", path, worst_payload());
+            if answer.map_or(true, |answer| answer.status >= 400) {
+                stop.pause(AFTER_A_REFUSAL);
+            }
+        },
+    },
+    // These are within the budget of each message.
+    Kind {
+        name: "filters that cost most, in batches",
+        threads: 8,
+        once: |world, stop, _| {
+            let list = "1,".repeat(90);
+            let one = format!("{{\"eventType\":\"a\",\"payload\":{{\"list\":[{list}1]}}}}\n");
+            let path = "/api/v1/app/sieves/msg/batch";
+            let answer = world.api.request("POST", path, &one.repeat(1000));
+            if answer.map_or(true, |answer| answer.status >= 400) {
+                stop.pause(AFTER_A_REFUSAL);
+            }
+        },
     },
     Kind {
         name: "filtered lists of messages",
@@ -569,7 +612,9 @@ fn start() -> (World, Kept) {
             false => Reply::Status(200),
         }
     });
-    for name in ["victim", "attacker", "holder", "silent", "chunks", "long"] {
+    for name in [
+        "victim", "attacker", "holder", "silent", "chunks", "long", "sieves",
+    ] {
         application(&api, name);
     }
     let port = well.address.port();
@@ -591,6 +636,12 @@ fn start() -> (World, Kept) {
     for _ in 0..20 {
         let long = json!({ "url": well.url("/"), "headers": headers });
         endpoint(&api, "long", &long);
+    }
+    if other_binary().is_none() {
+        for _ in 0..50 {
+            let sieve = json!({ "url": well.url("/"), "filter": worst_filter() });
+            endpoint(&api, "sieves", &sieve);
+        }
     }
     // It gets what is small.
     let attacked = json!({ "url": well.url("/"), "filterTypes": ["b"] });

@@ -91,9 +91,27 @@ pub struct ApplicationEntry {
     pub endpoints: Vec<Arc<Endpoint>>,
     /// The catalog's number after the last change of the application or of one of its endpoints.
     pub as_of: u64,
+    /// The same of each endpoint, in their order.
+    endpoints_as_of: Vec<u64>,
 }
 
 impl ApplicationEntry {
+    /// An application without endpoints.
+    pub fn new(application: Application, as_of: u64) -> ApplicationEntry {
+        ApplicationEntry {
+            application,
+            endpoints: Vec::new(),
+            as_of,
+            endpoints_as_of: Vec::new(),
+        }
+    }
+
+    /// The endpoints, and of each the catalog's number after its last change.
+    pub fn endpoints_as_of(&self) -> impl Iterator<Item = (&Arc<Endpoint>, u64)> {
+        let as_of = self.endpoints_as_of.iter().copied();
+        self.endpoints.iter().zip(as_of)
+    }
+
     /// By the server's id or the caller's own.
     pub fn endpoint(&self, id_or_uid: &str) -> Option<&Arc<Endpoint>> {
         match id_or_uid.parse::<EndpointId>() {
@@ -486,15 +504,12 @@ impl Catalog {
         }
         self.application_organisations
             .insert(application.id, application.organisation);
-        let endpoints = old.map(|old| old.endpoints.clone()).unwrap_or_default();
-        self.applications.insert(
-            key,
-            Arc::new(ApplicationEntry {
-                application,
-                endpoints,
-                as_of: self.number,
-            }),
-        );
+        let mut entry = ApplicationEntry::new(application, self.number);
+        if let Some(old) = old {
+            entry.endpoints.clone_from(&old.endpoints);
+            entry.endpoints_as_of.clone_from(&old.endpoints_as_of);
+        }
+        self.applications.insert(key, Arc::new(entry));
     }
 
     fn delete_application(&mut self, id: ApplicationId) {
@@ -533,9 +548,13 @@ impl Catalog {
         {
             Ok(place) => {
                 let before = std::mem::replace(&mut entry.endpoints[place], Arc::new(endpoint));
+                entry.endpoints_as_of[place] = self.number;
                 self.held_endpoints -= usize::from(before.held.is_some());
             }
-            Err(place) => entry.endpoints.insert(place, Arc::new(endpoint)),
+            Err(place) => {
+                entry.endpoints.insert(place, Arc::new(endpoint));
+                entry.endpoints_as_of.insert(place, self.number);
+            }
         }
     }
 
@@ -550,6 +569,7 @@ impl Catalog {
         entry.as_of = self.number;
         if let Ok(place) = entry.endpoints.binary_search_by_key(&id, |one| one.id) {
             let endpoint = entry.endpoints.remove(place);
+            entry.endpoints_as_of.remove(place);
             self.lanes.remove(&endpoint.number);
             self.endpoint_lanes.remove(&endpoint.id);
             self.held_endpoints -= usize::from(endpoint.held.is_some());

@@ -253,6 +253,9 @@ fn is_like(name: &str, shown: &str, wanted: &RawValue) -> bool {
     match name {
         // Kept as they are spelled.
         "example" | "schemas" => shown == wanted,
+        // An empty one lets everything pass, and is shown as none.
+        "filter" if shown == "null" => value(wanted) == value("{}"),
+        "filter" => shown == wanted,
         "url" => text(shown) == text(wanted).map(|url| normal_url(&url)),
         "secret" => match (text(shown), text(wanted)) {
             (Some(shown), Some(wanted)) => is_same_secret(&shown, &wanted),
@@ -325,6 +328,15 @@ mod tests {
             ("throttleRate", "3", "4", false),
             ("example", r#"{"a":1.10}"#, r#"{"a":1.10}"#, true),
             ("example", r#"{"a":1.1}"#, r#"{"a":1.10}"#, false),
+            ("filter", r#"{"data":{"a":1}}"#, r#"{"data":{"a":1}}"#, true),
+            (
+                "filter",
+                r#"{"data":{"a":1}}"#,
+                r#"{"data":{"a":1.0}}"#,
+                false,
+            ),
+            ("filter", "null", "{ }", true),
+            ("filter", "null", r#"{"data":{"a":1}}"#, false),
             ("url", r#""http://x.test/""#, r#""HTTP://X.test""#, true),
             (
                 "url",

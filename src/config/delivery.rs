@@ -13,6 +13,7 @@ use super::setting::{
     ANY, DAY_SECONDS, Rule, Setting, any_text, optional, reads, setting, text, texts, whole, wholes,
 };
 use crate::clock::Timestamp;
+use crate::domain::header::may_be_of_a_message;
 use crate::domain::health::{DISABLE_AFTER_HOURS_MAX, FAILURES_MAX, HealthRules};
 use crate::domain::retry::{RetrySchedule, WAIT_MAX, Waits};
 use crate::domain::secret::SignatureType;
@@ -34,6 +35,8 @@ pub struct DeliverySection {
     pub default_profile: String,
     /// The kind of secret that is made up for endpoints that come without one.
     pub default_signature_type: SignatureType,
+    /// Names of headers that single messages may have.
+    pub message_headers: Vec<String>,
     /// What an endpoint must do before messages go to it.
     pub verify_endpoints: VerifyEndpoints,
     /// Whether endpoints may have transformations.
@@ -95,6 +98,14 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting(
         "default_signature_type",
         text(reads::<SignatureType>, "must be one of hmac, ed25519"),
+    ),
+    setting(
+        "message_headers",
+        texts(
+            may_be_of_a_message,
+            "must be names of headers that are neither secret nor set by the server, such as \
+             'traceparent' (authorization, cookies, content-type and webhook-... are not)",
+        ),
     ),
     setting(
         "verify_endpoints",

@@ -30,7 +30,7 @@ use super::transformation::{self, CompiledTransformation};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{FailureKind, SendFailure};
 use crate::domain::endpoint::{BasicAuth, Endpoint, is_sensitive};
-use crate::domain::header::belongs_to_http;
+use crate::domain::header::{belongs_to_http, is_reserved};
 use crate::domain::message::Message;
 use crate::domain::profile::Method;
 use crate::domain::transformation::TransformationFault;
@@ -276,6 +276,9 @@ impl Prepared {
         {
             headers.replace(&CONTENT_TYPE, content_type.clone())?;
         }
+        if !message.headers.is_empty() {
+            headers.add_of_message(message)?;
+        }
         if request.url.is_empty() {
             request.url.push_str(&self.endpoint.url);
         }
@@ -505,6 +508,18 @@ impl Headers {
         sent.set_sensitive(hide);
         self.sent.insert(name.clone(), sent);
         self.show(name, if hide { MASK.to_owned() } else { value });
+        Ok(())
+    }
+
+    /// Adds the headers of the message itself. Those that the endpoint or its profile has stay.
+    fn add_of_message(&mut self, message: &Message) -> Result<(), SendFailure> {
+        for (name, value) in &message.headers {
+            let name = HeaderName::try_from(name.as_str())
+                .map_err(|_| not_sendable("The name of a header cannot be sent."))?;
+            if !self.sent.contains_key(&name) && !is_reserved(name.as_str()) {
+                self.add(&name, value.clone(), is_sensitive(name.as_str()))?;
+            }
+        }
         Ok(())
     }
 

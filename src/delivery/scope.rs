@@ -37,6 +37,7 @@ const MESSAGE: &[&str] = &[
     "channels",
     "accepted_at",
     "application",
+    "metadata",
 ];
 const ENDPOINT: &[&str] = &["url", "id", "uid", "number", "metadata"];
 const ATTEMPT: &[&str] = &["number"];
@@ -234,6 +235,10 @@ impl MessageFacts {
                 .map_or(Value::from(()), Value::from),
             "channels" => message.channels.iter().map(Value::from).collect(),
             "accepted_at" => Value::from(message.accepted_at.to_string()),
+            "metadata" => {
+                let pairs = message.metadata.iter();
+                Value::from_pairs(pairs.map(|(name, text)| (name.as_str(), text.as_str())))
+            }
             _ => return None,
         })
     }

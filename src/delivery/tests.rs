@@ -166,7 +166,7 @@ fn config(change: impl FnOnce(&mut Value)) -> Config {
             },
             "request_timeout_seconds": 15, "connect_timeout_seconds": 5,
             "idle_connection_seconds": 30, "dns_cache_seconds": 30, "dns_servers": [],
-            "source_addresses": [], "workers": 1,
+            "source_addresses": [], "message_headers": [], "workers": 1,
             "in_flight_max": 64, "in_flight_per_endpoint_max": 8,
             "in_flight_per_host_max": 64,
             "unrecorded_per_endpoint_max": 64

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::cost::Budget;
 use super::disabled::Disabled;
-use super::filter::Filter;
+use super::filter::{Facts, Filter, Parts};
 use super::hold::Held;
 use super::id::{ApplicationId, EndpointId, OrganisationId};
+use super::message::Message;
 use super::profile::Method;
 use super::retry::RetrySchedule;
 use super::secret::Secret;
@@ -290,18 +292,32 @@ impl Endpoint {
         self.application.is_operational(self.organisation)
     }
 
-    /// Whether a message of this event type and these channels is for this endpoint. Being
-    /// disabled does not matter here: its deliveries are held.
+    /// Whether a message of this event type and these channels is for this endpoint, as far as its
+    /// filter does not say otherwise. Being disabled does not matter here: its deliveries are held.
     pub fn matches(&self, event_type: MessageType<'_>, channels: &[String]) -> bool {
-        let event_matches = match &self.event_types {
+        self.takes_event_type(event_type) && self.takes_channels(channels)
+    }
+
+    /// Whether its filter takes a message that was accepted. One that costs more than a publish may is not taken.
+    pub fn filter_takes(&self, message: &Message) -> bool {
+        self.filter.as_ref().is_none_or(|filter| {
+            let facts = Facts::new(Parts::of(message));
+            filter.matches(&facts, &mut Budget::of_publish()) == Ok(true)
+        })
+    }
+
+    pub fn takes_event_type(&self, event_type: MessageType<'_>) -> bool {
+        match &self.event_types {
             None => true,
             Some(wanted) => wanted.takes(event_type),
-        };
-        let channel_matches = match &self.channels {
+        }
+    }
+
+    pub fn takes_channels(&self, channels: &[String]) -> bool {
+        match &self.channels {
             None => true,
             Some(wanted) => channels.iter().any(|channel| wanted.contains(channel)),
-        };
-        event_matches && channel_matches
+        }
     }
 
     /// The secrets to sign with at this time, newest first.

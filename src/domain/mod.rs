@@ -8,6 +8,8 @@
 pub mod application;
 pub mod attempt;
 pub mod contact;
+pub mod cost;
+pub mod decimal;
 pub mod disabled;
 pub mod email;
 pub mod endpoint;
@@ -34,6 +36,7 @@ pub mod scope;
 pub mod secret;
 pub mod starting_point;
 pub mod summary;
+pub mod tape;
 pub mod token;
 pub mod transformation;
 pub mod url;

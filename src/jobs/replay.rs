@@ -122,7 +122,7 @@ fn may_be_wanted(
                 is_flagged: is_flagged(),
             };
             let is_for_it = endpoint.matches(event_type, &message.channels);
-            is_for_it && !message.origin.is_test()
+            is_for_it && !message.origin.is_test() && endpoint.filter_takes(message)
         }
         Which::Matching(matching) => matching.wants(message),
     }

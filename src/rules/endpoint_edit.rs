@@ -21,6 +21,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::disabled::Disabled;
 use crate::domain::endpoint::Endpoint;
+use crate::domain::filter::Filter;
 use crate::domain::operational;
 use crate::domain::profile::Method;
 use crate::domain::retry::RetrySchedule;
@@ -72,6 +73,8 @@ pub struct EndpointEdit {
     pub disable_after_hours: Patch<u32>,
     #[serde(default, skip_serializing_if = "Patch::is_absent")]
     pub transformation: Patch<Transformation>,
+    #[serde(default, skip_serializing_if = "Patch::is_absent")]
+    pub filter: Patch<Arc<Filter>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +158,7 @@ impl EndpointEdit {
         self.disable_after_hours
             .apply_to_optional(&mut endpoint.disable_after_hours);
         set_transformation(self.transformation, endpoint, view.now);
+        self.filter.apply_to_optional(&mut endpoint.filter);
 
         check_headers(&mut problems, endpoint, config, named);
         check_transformation(&mut problems, endpoint, config, named);

@@ -75,11 +75,7 @@ impl Owner {
             return Ok((Arc::clone(entry), None));
         }
         let application = Application::operational(caller.organisation, view.now);
-        let entry = ApplicationEntry {
-            application: application.clone(),
-            endpoints: Vec::new(),
-            as_of: 0,
-        };
+        let entry = ApplicationEntry::new(application.clone(), 0);
         Ok((Arc::new(entry), Some(Change::PutApplication(application))))
     }
 

@@ -29,6 +29,7 @@ pub mod jobs;
 pub mod keys;
 pub mod links;
 pub mod matching;
+pub mod message_headers;
 pub mod narrowing;
 pub mod ocrolus;
 pub mod origin;

@@ -12,6 +12,9 @@ use tokio::sync::oneshot;
 use super::queue::Command;
 use super::{Answered, EVENT_ID_UNIQUE, EventKeys, Inner, NewMessage, Once, Searched, Store};
 use crate::catalog::Catalog;
+use crate::clock::{Clock, Timestamp};
+use crate::domain::cost::Budget;
+use crate::domain::filter::{Facts, Parts};
 use crate::domain::message::Message;
 use crate::error::{Error, Result};
 use crate::rules::matching::matched_since;
@@ -59,7 +62,9 @@ impl NewBatch {
         // A message has some text beside its payload.
         const MESSAGE_BYTES: usize = size_of::<NewMessage>() + 256;
         let bytes_of = |one: &NewMessage| {
-            MESSAGE_BYTES + one.payload.len() + one.lanes.len() * size_of::<u64>()
+            let pairs = one.metadata.iter().chain(&one.headers);
+            let texts: usize = pairs.map(|(name, text)| name.len() + text.len()).sum();
+            MESSAGE_BYTES + one.payload.len() + texts + one.lanes.len() * size_of::<u64>()
         };
         NewBatch {
             once,
@@ -76,12 +81,18 @@ impl NewBatch {
 
     /// Matches its messages again where they may be for others now. Returns why some of them are
     /// refused, by their places; without their application all of them are.
-    pub(super) fn match_anew(&mut self, catalog: &Catalog) -> Result<BTreeMap<usize, Error>> {
+    pub(super) fn match_anew(
+        &mut self,
+        catalog: &Catalog,
+        clock: &Clock,
+    ) -> Result<BTreeMap<usize, Error>> {
         let mut refused = BTreeMap::new();
+        // One for all of them: everybody waits for the writer.
+        let mut budget = Budget::of_commit();
         for (place, message) in self.messages.iter_mut().enumerate() {
-            match message.match_anew(catalog) {
+            match message.match_anew(catalog, clock, &mut budget) {
                 Ok(()) => {}
-                Err(gone @ Error::NotFound(_)) => return Err(gone),
+                Err(whole @ (Error::NotFound(_) | Error::Unavailable { .. })) => return Err(whole),
                 Err(error) => {
                     // It takes no room.
                     message.lanes.clear();
@@ -105,8 +116,14 @@ impl NewBatch {
 impl NewMessage {
     /// Matches it again where what decides it has changed since, so that it goes to the endpoints
     /// that there are when it is committed. An error where its application is gone: nothing comes into a
-    /// deleted application, whose messages are being erased.
-    pub(super) fn match_anew(&mut self, catalog: &Catalog) -> Result<()> {
+    /// deleted application, whose messages are being erased. Only filters that have changed since are
+    /// asked; where even these cost more than the writer has for a command, it can be published again.
+    pub(super) fn match_anew(
+        &mut self,
+        catalog: &Catalog,
+        clock: &Clock,
+        budget: &mut Budget,
+    ) -> Result<()> {
         let application = self.application;
         let Some(as_of) = self.matched_as_of else {
             let entry = catalog.application_by_id(application);
@@ -114,16 +131,32 @@ impl NewMessage {
         };
         let anew = matched_since(
             as_of,
+            &self.lanes,
             catalog,
             application,
             &self.event_type,
-            &self.channels,
+            || Facts::new(self.parts(clock.now())),
+            budget,
         )?;
         if let Some(anew) = anew {
             self.lanes = anew.lanes;
             self.matched_as_of = Some(anew.as_of);
         }
         Ok(())
+    }
+
+    /// What filters can ask of it, before its commit.
+    fn parts(&self, now: Timestamp) -> Parts<'_> {
+        Parts {
+            event_type: &self.event_type,
+            event_id: self.event_id.as_deref(),
+            channels: &self.channels,
+            tags: &self.tags,
+            metadata: &self.metadata,
+            accepted_at: now,
+            payload: std::str::from_utf8(&self.payload).unwrap_or_default(),
+            is_raw: self.is_raw,
+        }
     }
 
     /// Whether there is room for its deliveries.

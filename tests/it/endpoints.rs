@@ -16,7 +16,7 @@ use crate::support::{
 const ENDPOINTS: &str = "/api/v1/app/app/endpoint";
 
 /// Of an endpoint without a uid and a throttle, which are left out where there are none.
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 22] = [
     "authHeaderNames",
     "basicAuth",
     "breaker",
@@ -27,6 +27,7 @@ const KEYS: [&str; 21] = [
     "disableAfterHours",
     "disabled",
     "eventTypes",
+    "filter",
     "filterTypes",
     "headers",
     "id",

@@ -34,6 +34,7 @@ mod expiry;
 mod export;
 mod expunge;
 mod fairness;
+mod filters;
 mod health;
 mod held;
 mod holds;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use awc::http::Method;
+use postrider::domain::cost::Budget;
+use postrider::domain::filter::{Facts, Parts};
 use postrider::domain::message::{Message, Origin};
 use postrider::rules::matching;
 use postrider::store::{Answered, NewBatch, NewMessage, Shown};
@@ -109,7 +111,18 @@ fn matched(server: &Server) -> NewMessage {
     let organisation = catalog.organisations().next().expect("the default one").id;
     let entry = catalog.application(organisation, "app");
     let application = entry.expect("it was made").application.id;
-    let matched = matching::matched(&catalog, application, "a", &[]);
+    let metadata = BTreeMap::new();
+    let facts = Facts::new(Parts {
+        event_type: "a",
+        event_id: None,
+        channels: &[],
+        tags: &[],
+        metadata: &metadata,
+        accepted_at: server.now(),
+        payload: "{}",
+        is_raw: false,
+    });
+    let matched = matching::matched(&catalog, application, &facts, &mut Budget::of_publish());
     let matched = matched.expect("nothing is archived");
     NewMessage {
         organisation,
@@ -205,6 +218,39 @@ async fn what_changes_between_matching_and_commit_counts() {
         let filter = json!({ "eventTypes": ["b"] });
         server.patch(&path(&another), filter).await.expect(200);
         expect(new, &[&other], "a filter takes less").await;
+
+        let new = matched(&server);
+        let filter = json!({ "filter": { "data": { "n": 1 } } });
+        server.patch(&path(&other), filter).await.expect(200);
+        expect(new, &[], "what is in a message is asked for").await;
+
+        let new = matched(&server);
+        let filter = json!({ "filter": { "data": { "n": { "$exist": false } } } });
+        server.patch(&path(&other), filter).await.expect(200);
+        expect(new, &[&other], "and asked for no more").await;
+
+        // A filter that costs more than the writer has for a message.
+        let asks: Vec<Value> = (0..200).map(|n| json!({ "list": n + 1 })).collect();
+        let costly = json!({ "filter": { "data": { "$or": asks } } });
+        let new = NewMessage {
+            payload: format!("{{\"list\":[{}0]}}", "0,".repeat(1000)).into(),
+            ..matched(&server)
+        };
+        server.patch(&path(&another), costly).await.expect(200);
+        let types = json!({ "eventTypes": ["a"] });
+        server.patch(&path(&another), types).await.expect(200);
+        let refused = match in_batch {
+            false => server.store().accept_message(new).await.err(),
+            true => {
+                let show = |_: Vec<_>| panic!("there is nothing to show");
+                let batch = NewBatch::new(vec![new], None, Box::new(show));
+                server.store().accept_batch(batch).await.err()
+            }
+        };
+        let refused = refused.expect("it is asked at the commit").to_string();
+        assert!(refused.contains("publish it again"), "{refused}");
+        let types = json!({ "eventTypes": ["b"] });
+        server.patch(&path(&another), types).await.expect(200);
 
         let new = matched(&server);
         server.application("elsewhere").await;

@@ -423,22 +423,10 @@ async fn what_promises_something_is_refused_as_not_offered() {
         (
             "/api/v1/app/app/endpoint",
             json!({ "url": "http://a.test/" }),
-            "filter",
-            json!("x"),
-        ),
-        (
-            "/api/v1/app/app/endpoint",
-            json!({ "url": "http://a.test/" }),
             "ordered",
             json!(true),
         ),
         ("/api/v1/app/app/msg", message(), "orderingKey", json!("k")),
-        (
-            "/api/v1/app/app/msg",
-            message(),
-            "headers",
-            json!({ "X-A": "1" }),
-        ),
         (bulk.as_str(), replay(), "dryRun", json!(true)),
         // Sooner than the operator has it: what is to be gone would still be there.
         (

@@ -18,19 +18,9 @@ use crate::rules::checks::{PROBLEMS_MAX, refuse_given_id};
 
 /// Fields that promise something which postrider does not do, by the name of the body's schema. An
 /// answer that ignored one would be taken for the promise.
-const NOT_OFFERED: [(&str, &str, &str); 6] = [
-    (
-        "EndpointPatch",
-        "filter",
-        "filters on payloads; endpoints choose by `eventTypes` and `channels`",
-    ),
+const NOT_OFFERED: [(&str, &str, &str); 4] = [
     ("EndpointPatch", "ordered", "delivery in order"),
     ("MessageIn", "orderingKey", "delivery in order"),
-    (
-        "MessageIn",
-        "headers",
-        "headers of single messages; endpoints have `headers`",
-    ),
     ("BulkReplayIn", "dryRun", "trying a replay without sending"),
     ("ReplayIn", "dryRun", "trying a replay without sending"),
 ];

@@ -7,10 +7,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::endpoint_health::HealthOut;
 use super::endpoint_verification::VerificationOut;
@@ -24,6 +27,7 @@ use crate::api::kit::fields::ShownField;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::endpoint::{Endpoint, is_sensitive};
+use crate::domain::filter::{Fault, Filter};
 use crate::domain::health::{DISABLE_AFTER_HOURS_MAX, FAILURES_MAX, Health};
 use crate::domain::id::EndpointId;
 use crate::domain::profile::Method;
@@ -125,6 +129,12 @@ pub struct EndpointIn {
     /// The endpoint's own form of its requests, in place of what the profile makes. It is replaced as a whole.
     #[serde(deserialize_with = "object_patch")]
     pub transformation: Patch<TransformationIn>,
+    /// Only messages that it matches are sent: conditions on `id` (the message's `eventId`), `topic` or
+    /// `eventType`, `time`, `metadata`, `data` (the payload), `tags` and `channels`, combined by `$and`,
+    /// `$or` and `$not`. All messages where null or an empty object. At most 16 KiB and 200 conditions;
+    /// docs/filters.md has the operators.
+    #[schemars(with = "Patch<BTreeMap<String, Value>>")]
+    pub filter: Patch<Box<RawValue>>,
     id: ShownField,
     created_at: ShownField,
     updated_at: ShownField,
@@ -191,13 +201,17 @@ impl JsonSchema for WholeEndpointIn {
 }
 
 impl EndpointIn {
-    /// Refuses the field that the organisation's own endpoints do not have: these get the events of all
-    /// applications, and events have no channels. Fields that are shown can be sent back.
+    /// Refuses the fields that the organisation's own endpoints do not have: these get the events of all
+    /// applications, events have no channels, and the writer that makes them runs no filters. Fields that are shown can be sent back.
     pub fn refuse_not_operational(&self) -> Result<()> {
         let mut problems = Problems::default();
         if self.channels.as_set().is_some() {
             let message = "an endpoint for operational webhooks has none";
             problems.not_offered(&["body", "channels"], message);
+        }
+        if self.filter.as_set().is_some() {
+            let message = "an endpoint for operational webhooks has none; it chooses by eventTypes";
+            problems.not_offered(&["body", "filter"], message);
         }
         problems.done()
     }
@@ -278,6 +292,7 @@ impl EndpointIn {
         let transformation = self
             .transformation
             .and_then(|given| given.checked(&mut problems, context));
+        let filter = checked_filter(&mut problems, self.filter);
         EndpointEdit {
             problems,
             kind,
@@ -301,6 +316,40 @@ impl EndpointIn {
             breaker_failures: self.breaker_failures,
             disable_after_hours: self.disable_after_hours,
             transformation,
+            filter,
+        }
+    }
+}
+
+/// Returns the filter of a body; an empty one clears it, as null does.
+fn checked_filter(problems: &mut Problems, given: Patch<Box<RawValue>>) -> Patch<Arc<Filter>> {
+    let source = match given {
+        Patch::Absent => return Patch::Absent,
+        Patch::Null => return Patch::Null,
+        Patch::Set(source) => source,
+    };
+    parsed_filter(problems, &["body", "filter"], &source).map_or(Patch::Absent, Patch::given)
+}
+
+/// Returns the filter in a body, none where it is empty; nothing where it has faults, which are told.
+pub fn parsed_filter(
+    problems: &mut Problems,
+    place: &[&str],
+    source: &RawValue,
+) -> Option<Option<Arc<Filter>>> {
+    match Filter::parse(source.get()) {
+        Ok(filter) => Some(filter.map(Arc::new)),
+        Err(faults) => {
+            for Fault {
+                place: inside,
+                message,
+            } in faults
+            {
+                let inside = inside.iter().map(String::as_str);
+                let place: Vec<&str> = place.iter().copied().chain(inside).collect();
+                problems.add(&place, message);
+            }
+            None
         }
     }
 }
@@ -367,6 +416,9 @@ pub struct EndpointOut<'a> {
     disable_after_hours: Option<u32>,
     /// Null where requests are as the profile makes them.
     transformation: Option<TransformationOut<'a>>,
+    /// As it was given; null where it takes all messages.
+    #[schemars(with = "Option<BTreeMap<String, Value>>")]
+    filter: Option<&'a RawValue>,
     basic_auth: Option<BasicAuthOut<'a>>,
     /// The headers that are not sensitive.
     headers: BTreeMap<&'a str, &'a str>,
@@ -423,6 +475,8 @@ impl<'a> EndpointOut<'a> {
             breaker_failures: endpoint.breaker_failures,
             disable_after_hours: endpoint.disable_after_hours,
             transformation: endpoint.transformation().map(TransformationOut::from),
+            filter: (endpoint.filter.as_ref())
+                .and_then(|filter| serde_json::from_str(filter.source()).ok()),
             basic_auth: endpoint.basic_auth.as_ref().map(|auth| BasicAuthOut {
                 username: &auth.username,
             }),

@@ -22,12 +22,15 @@ use crate::api::kit::context::Context;
 use crate::api::kit::error::Failure;
 use crate::api::kit::extract::{Body, blocking, invalid_body, once_key, respond};
 use crate::api::kit::operation::{Content, Operation};
+use crate::domain::cost::Budget;
+use crate::domain::filter::Facts;
 use crate::domain::id::ApplicationId;
 use crate::error::{Error, Invalid, Result};
 use crate::misfit;
 use crate::rules::caller::{Action, Caller};
 use crate::rules::checks::wrong;
-use crate::rules::matching::{Matched, matched};
+use crate::rules::matching::{Matched, candidates};
+use crate::rules::payer::Payer;
 use crate::store::{BatchAnswer, NewBatch, NewMessage, Once};
 use answer::{BatchOut, show, shown_again};
 
@@ -155,7 +158,28 @@ enum Found {
 impl Unread {
     async fn read(&self) -> Result<Found, Failure> {
         let unread = self.clone();
-        blocking(move || Ok(unread.read_now())).await?
+        let read = move || Ok(unread.read_now());
+        match self.whose_filters() {
+            // Filters are a customer's own work, which takes the turns that its reads have.
+            Some(customer) => {
+                let now = self.context.store.clock().now();
+                let payer = Payer::Application(customer);
+                self.context.shares.read(payer, now, read).await?
+            }
+            None => blocking(read).await?,
+        }
+    }
+
+    /// The application, where endpoints of it have filters.
+    fn whose_filters(&self) -> Option<ApplicationId> {
+        let catalog = self.context.store.catalog();
+        let entry = self
+            .caller
+            .application(&catalog, &self.path, Action::Publish);
+        let entry = entry.ok()?;
+        let mut endpoints = entry.endpoints.iter();
+        let has_filters = endpoints.any(|one| one.filter.is_some());
+        has_filters.then_some(entry.application.id)
     }
 
     fn read_now(&self) -> Result<Found, Failure> {
@@ -177,17 +201,17 @@ impl Unread {
             }
             found => found?,
         };
-        // The catalog is held for one message only: whoever changes it waits.
         let mut checks = BatchChecks::new(&self.context, self.caller.organisation);
+        let mut budget = Budget::of_batch();
         let (messages, judged) = match_all(judged, &self.body, |message| {
-            let Checked {
-                event_type,
-                channels,
-                ..
-            } = message;
             let warnings = checks.warnings(message)?;
-            let matched = matched(&store.catalog(), application, event_type, channels)?;
-            Ok((matched, warnings))
+            // The catalog is held for as long as this takes: whoever changes it waits.
+            let candidates = candidates(&store.catalog(), application, &message.event_type)?;
+            let mut part = budget.part();
+            let facts = Facts::new(message.parts(bounds.now));
+            let matched = candidates.matched(&facts, &mut part);
+            budget.settle(&part);
+            Ok((matched?, warnings))
         })?;
         let once = self.once_key.map(|key| Once {
             key,
@@ -343,6 +367,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::domain::id::{ApplicationId, OrganisationId};
+    use crate::rules::message_headers::HeaderRules;
     use proptest::prelude::*;
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -410,6 +435,11 @@ mod tests {
             now: NOW,
             ahead_max: std::time::Duration::from_secs(86_400),
             payload_bytes_max: 100,
+            headers: HeaderRules {
+                allowed: &[],
+                count_max: 64,
+                value_bytes_max: 8192,
+            },
         }
     }
 

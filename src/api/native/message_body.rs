@@ -20,19 +20,24 @@ use crate::api::kit::extract::{Body, object, optional_text, text};
 use crate::api::kit::operation::Parameter;
 use crate::clock::Timestamp;
 use crate::domain::event_type::name_problem;
+use crate::domain::filter::Parts;
 use crate::domain::id::MessageId;
 use crate::domain::message::{Message, Origin};
 use crate::domain::payload;
 use crate::domain::profile::is_media_type;
-use crate::error::{Invalid, Result};
+use crate::error::{Error, Invalid, Result};
 use crate::rules::checks::{
     CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, TAG_MAX, TAGS_PER_MESSAGE_MAX,
-    check_channels, check_tags, check_uid, without_repeats,
+    check_channels, check_metadata, check_tags, check_uid, without_repeats,
 };
 use crate::rules::matching::Matched;
+use crate::rules::message_headers::HeaderRules;
 use crate::store::{NewMessage, Once};
 
 pub const CHANNELS_PER_MESSAGE_MAX: usize = 5;
+
+/// Of one message's metadata.
+const METADATA_KEYS_MAX: usize = 50;
 
 /// The longest retention that the contract lets a message ask for, in days and in hours.
 const RETENTION_DAYS: std::ops::RangeInclusive<i64> = 5..=90;
@@ -62,6 +67,12 @@ pub struct MessageIn<'a> {
         inner(length(min = 1, max = TAG_MAX), regex(pattern = NAME_PATTERN))
     )]
     tags: Option<Vec<String>>,
+    /// Facts of your own about the message, which filters and templates can ask for: at most 50, and 4 KiB
+    /// in all.
+    metadata: Option<BTreeMap<String, String>>,
+    /// Headers of its requests, of those that the operator allows (`delivery.message_headers`). They are
+    /// kept and shown with the message; an endpoint's own header of the same name is sent in its place.
+    headers: Option<BTreeMap<String, String>>,
     /// The JSON object that is sent, byte for byte as it is here.
     #[serde(borrow)]
     #[schemars(with = "BTreeMap<String, Value>")]
@@ -94,8 +105,8 @@ pub struct MessageIn<'a> {
 pub struct RawIn {
     /// The text that is sent and signed, as it is, in place of the message's `payload`.
     raw_payload: Option<String>,
-    /// The `content-type` of the requests, in place of the profile's and the endpoint's. There is no
-    /// other header to set.
+    /// The `content-type` of the requests, in place of the profile's and the endpoint's, and other
+    /// headers as in the message's `headers`.
     #[schemars(with = "Option<BTreeMap<String, String>>")]
     headers: Option<BTreeMap<String, Option<String>>>,
     #[serde(flatten)]
@@ -107,19 +118,25 @@ pub struct RawIn {
 const CONTENT_TYPE_BYTES_MAX: usize = 256;
 
 impl RawIn {
-    /// The raw text and the content type, where there are any.
-    pub fn checked(self, problems: &mut Problems) -> (Option<String>, Option<String>) {
+    /// The raw text and the content type, where there are any; other headers are added to the message's.
+    pub fn checked(
+        self,
+        problems: &mut Problems,
+        rules: HeaderRules<'_>,
+        headers: &mut BTreeMap<String, String>,
+    ) -> (Option<String>, Option<String>) {
         const NOT_OFFERED: &str = "postrider does not offer this; leave it out";
         const PLACE: [&str; 2] = ["body", "transformationsParams"];
         for name in self.others.keys() {
             problems.not_offered(&[PLACE[0], PLACE[1], name], NOT_OFFERED);
         }
         let mut content_type = None;
+        let mut others = BTreeMap::new();
         for (name, value) in self.headers.iter().flatten() {
             let place = [PLACE[0], PLACE[1], "headers", name];
             match value {
                 _ if !name.eq_ignore_ascii_case("content-type") => {
-                    problems.not_offered(&place, NOT_OFFERED);
+                    others.extend(value.clone().map(|value| (name.clone(), value)));
                 }
                 Some(value) if value.len() > CONTENT_TYPE_BYTES_MAX || !is_media_type(value) => {
                     let message = format!(
@@ -131,6 +148,8 @@ impl RawIn {
                 value => content_type.clone_from(value),
             }
         }
+        let place = [PLACE[0], PLACE[1], "headers"];
+        rules.take(problems, &place, others, headers);
         (self.raw_payload, content_type)
     }
 }
@@ -144,16 +163,18 @@ pub struct Bounds<'a> {
     /// How far ahead a message may be published.
     pub ahead_max: Duration,
     pub payload_bytes_max: usize,
+    pub headers: HeaderRules<'a>,
 }
 
 impl<'a> Bounds<'a> {
-    pub fn of(context: &Context, application: &'a str) -> Bounds<'a> {
+    pub fn of(context: &'a Context, application: &'a str) -> Bounds<'a> {
         let retention_days = u64::from(context.config.store.retention_days);
         Bounds {
             application,
             now: context.store.clock().now(),
             ahead_max: Duration::from_secs(retention_days * 24 * 3600),
             payload_bytes_max: context.config.limits.payload_bytes,
+            headers: HeaderRules::of(&context.config),
         }
     }
 }
@@ -164,6 +185,8 @@ pub struct Checked<'a> {
     pub event_id: Option<String>,
     pub channels: Vec<String>,
     pub tags: Vec<String>,
+    pub metadata: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, String>,
     pub deliver_at: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
     pub payload: Payload<'a>,
@@ -181,9 +204,13 @@ pub enum Payload<'a> {
 
 impl Payload<'_> {
     pub fn len(&self) -> usize {
+        self.text().len()
+    }
+
+    fn text(&self) -> &str {
         match self {
-            Payload::Object(object) => object.get().len(),
-            Payload::Raw(text) => text.len(),
+            Payload::Object(object) => object.get(),
+            Payload::Raw(text) => text,
         }
     }
 
@@ -213,6 +240,12 @@ pub fn checked<'a>(body: &'a Body, bounds: &Bounds<'_>) -> Result<Checked<'a>, F
 }
 
 impl<'a> MessageIn<'a> {
+    /// Like `checked`, for a message within a body: its problems are told at this place.
+    pub fn checked_at(self, bounds: &Bounds<'_>, place: &[&str]) -> Result<Checked<'a>, Failure> {
+        self.checked(bounds)
+            .map_err(|error| Failure::Of(Error::Invalid(Failure::Of(error).problems_at(place))))
+    }
+
     fn checked(self, bounds: &Bounds<'_>) -> Result<Checked<'a>> {
         let mut problems = Problems::default();
         match &self.event_type {
@@ -240,8 +273,13 @@ impl<'a> MessageIn<'a> {
             }
             None => problems.missing(&["body", "payload"]),
         }
+        let metadata = self.metadata.unwrap_or_default();
+        check_message_metadata(&mut problems, &metadata);
+        let (given, mut headers) = (self.headers.unwrap_or_default(), BTreeMap::new());
+        let place = ["body", "headers"];
+        (bounds.headers).take(&mut problems, &place, given, &mut headers);
         let raw = self.transformations_params.unwrap_or_default();
-        let (raw_payload, content_type) = raw.checked(&mut problems);
+        let (raw_payload, content_type) = raw.checked(&mut problems, bounds.headers, &mut headers);
         let deliver_at = instant(&mut problems, "deliverAt", self.deliver_at.as_deref());
         let expires_at = instant(&mut problems, "expiresAt", self.expires_at.as_deref());
         check_times(&mut problems, bounds, deliver_at, expires_at);
@@ -261,6 +299,8 @@ impl<'a> MessageIn<'a> {
             event_id: self.event_id,
             channels: channels.unwrap_or_default(),
             tags: tags.unwrap_or_default(),
+            metadata,
+            headers,
             deliver_at,
             expires_at,
             payload: match raw_payload {
@@ -271,6 +311,15 @@ impl<'a> MessageIn<'a> {
             application: self.application,
         })
     }
+}
+
+fn check_message_metadata(problems: &mut Problems, metadata: &BTreeMap<String, String>) {
+    let place = ["body", "metadata"];
+    if metadata.len() > METADATA_KEYS_MAX {
+        problems.add(&place, format!("may have at most {METADATA_KEYS_MAX} keys"));
+        return;
+    }
+    check_metadata(problems, &place, metadata);
 }
 
 fn instant(problems: &mut Problems, name: &str, given: Option<&str>) -> Option<Timestamp> {
@@ -364,8 +413,64 @@ impl Checked<'_> {
             tags: self.tags,
             deliver_at: self.deliver_at,
             expires_at: self.expires_at,
-            metadata: BTreeMap::new(),
-            headers: BTreeMap::new(),
+            metadata: self.metadata,
+            headers: self.headers,
+        }
+    }
+
+    /// What filters can ask of it.
+    pub fn parts(&self, now: Timestamp) -> Parts<'_> {
+        Parts {
+            event_type: &self.event_type,
+            event_id: self.event_id.as_deref(),
+            channels: &self.channels,
+            tags: &self.tags,
+            metadata: &self.metadata,
+            accepted_at: now,
+            payload: self.payload.text(),
+            is_raw: self.payload.is_raw(),
+        }
+    }
+
+    /// The same for another thread; an object's bytes share the memory of its body.
+    pub fn owned_parts(&self, body: &Bytes) -> OwnedParts {
+        OwnedParts {
+            event_type: self.event_type.clone(),
+            event_id: self.event_id.clone(),
+            channels: self.channels.clone(),
+            tags: self.tags.clone(),
+            metadata: self.metadata.clone(),
+            payload: match &self.payload {
+                Payload::Object(object) => body.slice_ref(object.get().as_bytes()),
+                Payload::Raw(text) => Bytes::from(text.clone()),
+            },
+            is_raw: self.payload.is_raw(),
+        }
+    }
+}
+
+/// What filters can ask of a message, kept by itself.
+pub struct OwnedParts {
+    event_type: String,
+    event_id: Option<String>,
+    channels: Vec<String>,
+    tags: Vec<String>,
+    metadata: BTreeMap<String, String>,
+    payload: Bytes,
+    is_raw: bool,
+}
+
+impl OwnedParts {
+    pub fn parts(&self, now: Timestamp) -> Parts<'_> {
+        Parts {
+            event_type: &self.event_type,
+            event_id: self.event_id.as_deref(),
+            channels: &self.channels,
+            tags: &self.tags,
+            metadata: &self.metadata,
+            accepted_at: now,
+            payload: std::str::from_utf8(&self.payload).unwrap_or_default(),
+            is_raw: self.is_raw,
         }
     }
 }
@@ -381,6 +486,12 @@ pub struct MessageOut<'a> {
     event_id: Option<&'a str>,
     channels: Option<&'a [String]>,
     tags: Option<&'a [String]>,
+    /// The publisher's facts about it; absent where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a BTreeMap<String, String>>,
+    /// The headers of its own that its requests have; absent where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    headers: Option<&'a BTreeMap<String, String>>,
     /// The payload. An empty object where it was not asked for, or is not a JSON object: then it is
     /// in `rawPayload`. `{"expired":true}` where it was deleted.
     #[schemars(with = "BTreeMap<String, Value>")]
@@ -447,6 +558,8 @@ impl<'a> MessageOut<'a> {
             event_id: message.event_id.as_deref(),
             channels: some(&message.channels),
             tags: some(&message.tags),
+            metadata: Some(&message.metadata).filter(|one| !one.is_empty()),
+            headers: Some(&message.headers).filter(|one| !one.is_empty()),
             payload,
             timestamp: message.accepted_at,
             deliver_at: message.deliver_at,
@@ -535,7 +648,6 @@ pub fn no_payload() -> &'static RawValue {
 mod tests {
     use super::*;
     use crate::domain::id::ApplicationId;
-    use crate::error::Error;
 
     /// 2023-11-14T22:13:20Z
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -546,6 +658,11 @@ mod tests {
             now: NOW,
             ahead_max: Duration::from_secs(30 * 24 * 3600),
             payload_bytes_max: 1 << 20,
+            headers: HeaderRules {
+                allowed: &[],
+                count_max: 64,
+                value_bytes_max: 8192,
+            },
         }
     }
 
@@ -630,6 +747,18 @@ mod tests {
                     "body.expiresAt",
                     "body.payloadRetentionHours",
                 ],
+            ),
+            (
+                r#"{"eventType":"a","payload":{},"metadata":{"a":"b"},"headers":{}}"#,
+                vec![],
+            ),
+            (
+                r#"{"eventType":"a","payload":{},"metadata":{"a":1}}"#,
+                vec!["body.metadata.a"],
+            ),
+            (
+                r#"{"eventType":"a","payload":{},"headers":{"x-a":"1"},"transformationsParams":{"headers":{"x-b":"1","x-c":null}}}"#,
+                vec!["body.headers.x-a", "body.transformationsParams.headers.x-b"],
             ),
             (
                 r#"{"eventType":"a","payload":{},"deliverAt":"2023-11-14T22:13:22Z","expiresAt":"2023-11-14T22:13:22Z"}"#,

@@ -26,27 +26,52 @@ use crate::api::kit::page::{Listed, page_parameters, shown as shown_in_list};
 use crate::api::kit::query::{
     channel_parameter, event_types_parameter, tag_parameter, time_parameters,
 };
-use crate::catalog::Catalog;
+use crate::domain::cost::Budget;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::name_problem;
+use crate::domain::filter::Facts;
 use crate::domain::id::MessageId;
 use crate::error::{Error, Result};
-use crate::rules::caller::{Action, Caller};
+use crate::rules::caller::Action;
 use crate::rules::checks::{
     CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels,
 };
-use crate::rules::matching::{Matched, matched, refuse_archived_type};
+use crate::rules::matching::{Matched, candidates, refuse_archived_type};
+use crate::rules::payer::Payer;
 
-/// Matches the message against the endpoints of the application in the path.
-fn matched_in(
-    catalog: &Catalog,
-    caller: &Caller,
+/// Matches the message against the endpoints of the application in the path, at once where that costs
+/// little. Filters that cost more run on a thread that nobody else waits for, in the turn of the customer
+/// whose filters they are, whoever publishes.
+async fn matched_in(
+    call: &Call,
     path: &str,
     message: &Checked<'_>,
+    body: &Body,
 ) -> Result<Matched> {
-    let entry = caller.application(catalog, path, Action::Publish)?;
-    let application = entry.application.id;
-    matched(catalog, application, &message.event_type, &message.channels)
+    let (application, candidates) = {
+        let catalog = call.catalog();
+        let entry = call.caller.application(&catalog, path, Action::Publish)?;
+        let application = entry.application.id;
+        let candidates = candidates(&catalog, application, &message.event_type)?;
+        (application, candidates)
+    };
+    let now = call.now();
+    let at_once = {
+        let facts = Facts::new(message.parts(now));
+        candidates.matched(&facts, &mut Budget::at_once())
+    };
+    match at_once {
+        Ok(matched) => Ok(matched),
+        Err(_) => {
+            let owned = message.owned_parts(&body.0);
+            let matching = move || {
+                let facts = Facts::new(owned.parts(now));
+                Ok(candidates.matched(&facts, &mut Budget::of_publish())?)
+            };
+            let payer = Payer::Application(application);
+            call.context.shares.read(payer, now, matching).await
+        }
+    }
 }
 
 /// This module's part of the API. A batch comes before a message of that name.
@@ -61,7 +86,7 @@ pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         .summary("Publish a message")
         .description(
             "The message is stored before the answer is given, and is then sent to every endpoint \
-             of the application that takes its event type and channels; from `deliverAt` on and \
+             of the application that takes its event type and channels and whose filter it fulfils; from `deliverAt` on and \
              until `expiresAt`, where they are given. Where `application` is given and the path \
              names a uid that does not exist yet, the application is created.",
         )
@@ -94,6 +119,7 @@ pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         )
         .needs(Action::Publish)
         .summary("Ask whether a message would be sent to anybody")
+        .description("By its event type and channels: filters of endpoints are not asked.")
         .takes::<MessagePrecheckIn>()
         .answers::<MessagePrecheckOut>(200, "Whether an enabled endpoint would get it"),
         message_batch::operation(bytes_max.batch),
@@ -119,11 +145,11 @@ pub async fn create(call: Call, body: Body) -> Reply {
     let organisation = call.caller.organisation;
     let warnings = message_checks::warnings(&call.context, organisation, &message, &body).await?;
     let once = call.once(&body)?;
-    let first = matched_in(&call.catalog(), &call.caller, path, &message);
+    let first = matched_in(&call, path, &message, &body).await;
     let matched = match (first, message.application.take()) {
         (Err(Error::NotFound(_)), Some(application)) => {
             create_beside(&call, application).await?;
-            matched_in(&call.catalog(), &call.caller, path, &message)?
+            matched_in(&call, path, &message, &body).await?
         }
         (first, _) => first?,
     };

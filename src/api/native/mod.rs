@@ -19,6 +19,7 @@ mod endpoints;
 mod event_type_import;
 mod event_types;
 mod expunge;
+mod filter_test;
 mod grants;
 mod hand_over;
 mod health;
@@ -68,6 +69,7 @@ pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         endpoint_backlog::operations(),
         operational::operations(),
         test_events::operations(),
+        filter_test::operations(bytes_max),
         replays::operations(),
         jobs::operations(),
         lanes::operations(),

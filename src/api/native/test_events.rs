@@ -34,6 +34,7 @@ use crate::rules::checks::{
     without_repeats,
 };
 use crate::rules::endpoint_checks::held_because;
+use crate::rules::message_headers::HeaderRules;
 use crate::store::{NewMessage, Once};
 
 #[derive(Default, Deserialize, JsonSchema)]
@@ -106,6 +107,7 @@ struct Test {
     payload: String,
     is_raw: bool,
     content_type: Option<String>,
+    headers: BTreeMap<String, String>,
 }
 
 impl SimulationIn<'_> {
@@ -115,11 +117,13 @@ impl SimulationIn<'_> {
         organisation: OrganisationId,
         flags: &FeatureFlags,
         payload_bytes_max: usize,
+        rules: HeaderRules<'_>,
     ) -> Result<Test> {
         let mut problems = Problems::default();
         let known = self.known(&mut problems, catalog, organisation, flags);
         let params = self.transformations_params.take().unwrap_or_default();
-        let (raw, content_type) = params.checked(&mut problems);
+        let mut headers = BTreeMap::new();
+        let (raw, content_type) = params.checked(&mut problems, rules, &mut headers);
         let is_raw = raw.is_some();
         let payload = match raw {
             Some(text) => Some(self.raw(&mut problems, text, payload_bytes_max)),
@@ -142,6 +146,7 @@ impl SimulationIn<'_> {
             payload: payload.expect(CHECKED),
             is_raw,
             content_type,
+            headers,
         })
     }
 
@@ -348,6 +353,7 @@ async fn send(
         endpoint.organisation,
         flags,
         payload_bytes_max,
+        HeaderRules::of(&context.config),
     )?;
     if let Some(reason) = held_because(endpoint) {
         // The test would be held, and have no result until then.
@@ -371,7 +377,7 @@ async fn send(
         deliver_at: None,
         expires_at: None,
         metadata: BTreeMap::new(),
-        headers: BTreeMap::new(),
+        headers: test.headers,
     };
     context.store.accept_message(message).await
 }
@@ -384,7 +390,12 @@ mod tests {
         let input: SimulationIn<'_> = serde_json::from_str(text).unwrap();
         let organisation = OrganisationId([1; 20]);
         let (catalog, flags) = (Catalog::default(), FeatureFlags::All);
-        match input.checked(&catalog, organisation, &flags, payload_bytes_max) {
+        let rules = HeaderRules {
+            allowed: &[],
+            count_max: 64,
+            value_bytes_max: 8192,
+        };
+        match input.checked(&catalog, organisation, &flags, payload_bytes_max, rules) {
             Ok(_) => Vec::new(),
             Err(Error::Invalid(all)) => all.iter().map(|one| one.location.join(".")).collect(),
             Err(other) => panic!("{other}"),

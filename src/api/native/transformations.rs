@@ -243,7 +243,11 @@ pub async fn preview(call: Call, body: Body) -> Reply {
             None => {
                 let newest = newest(context.config.limits.page_bytes);
                 let takes = &mut |message: &Message| {
-                    !message.expunged && endpoint.matches(&message.event_type, &message.channels)
+                    let catalog = store.catalog();
+                    let event_type =
+                        catalog.message_type(endpoint.organisation, &message.event_type);
+                    let matches = endpoint.matches(event_type, &message.channels);
+                    matches && !message.expunged && endpoint.filter_takes(message)
                 };
                 history.messages(&store, &newest, true, takes)?.items
             }

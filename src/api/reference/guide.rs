@@ -37,6 +37,7 @@ pub static GUIDES: &[Guide] = &guides! {
     "command-line", "Command line";
     "api", "Using the API";
     "profiles", "Endpoints, profiles";
+    "filters", "Filters";
     "behaviour", "How it behaves";
     "verification", "Verifying endpoints";
     "credentials", "Credentials, roles";

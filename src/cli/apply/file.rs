@@ -124,6 +124,8 @@ struct Endpoint {
     #[serde(skip_serializing_if = "Option::is_none")]
     transformation: Option<Transformation>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    filter: Option<Json>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<Hidden>,
     #[serde(skip_serializing_if = "Option::is_none")]
     basic_auth: Option<BasicAuth>,

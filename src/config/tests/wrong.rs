@@ -67,6 +67,7 @@ delivery.deny_addresses = ['1.1.1.1', 7] -> must be a list of texts, and has 7
 delivery.https_only = 1 -> must be true or false, is 1
 delivery.default_profile = 'Standard' -> must be the name of a profile, is "Standard"
 delivery.default_signature_type = 'rsa' -> must be one of hmac, ed25519, is "rsa"
+delivery.message_headers = ['traceparent', 'Cookie', 'webhook-id'] -> must be names of headers that are neither secret nor set by the server, such as 'traceparent' (authorization, cookies, content-type and webhook-... are not), and has "Cookie", "webhook-id"
 delivery.verify_endpoints = 'on' -> must be one of off, challenge, is "on"
 delivery.retry_delays_seconds = 5 -> must be a list of at most 100 whole numbers, each 1 to 31622400 (366 days), is 5
 delivery.retry_delays_seconds = [5, 0, -1, 'a'] -> must be a list of at most 100 whole numbers, each 1 to 31622400 (366 days), and has 0, -1, "a"

@@ -43,6 +43,7 @@ fn edit(kind: EditKind) -> EndpointEdit {
         breaker_failures: Patch::Absent,
         disable_after_hours: Patch::Absent,
         transformation: Patch::Absent,
+        filter: Patch::Absent,
     }
 }
 

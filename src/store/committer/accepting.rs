@@ -7,6 +7,7 @@ use super::{
 };
 use crate::clock::Timestamp;
 use crate::domain::attempt::Trigger;
+use crate::domain::cost::Budget;
 use crate::domain::id::MessageId;
 use crate::domain::message::{Delivery, DeliveryKey, Message};
 use crate::error::{Error, Result};
@@ -61,7 +62,10 @@ impl Committer {
             }
         }
         // Endpoints may have come and gone, and others may have taken the room since it was asked for.
-        let matched = message.match_anew(&self.inner.catalog());
+        let matched = {
+            let (catalog, clock) = (self.inner.catalog(), &self.inner.clock);
+            message.match_anew(&catalog, clock, &mut Budget::of_commit())
+        };
         if let Err(refused) = matched.and_then(|()| message.may_wait(&self.inner)) {
             drop(answer.send(Err(refused)));
             return Ok(Staged::More);
@@ -113,7 +117,7 @@ impl Committer {
             drop(answer.send(answered.map(BatchAnswer::Earlier)));
             return Ok(Staged::More);
         }
-        let matched = new.match_anew(&self.inner.catalog());
+        let matched = new.match_anew(&self.inner.catalog(), &self.inner.clock);
         let mut refused =
             match matched.and_then(|refused| new.may_wait(&self.inner).map(|()| refused)) {
                 Ok(refused) => refused,

@@ -367,7 +367,7 @@ impl TryFrom<Endpoint7<'_>> for Endpoint {
     fn try_from(record: Endpoint7<'_>) -> Result<Endpoint, NotARecord> {
         let secrets = record.secrets.into_iter().map(EndpointSecret::from);
         let retry = record.retry.map(RetrySchedule::try_from).transpose()?;
-        let filter = record.filter.map(|source| Filter::parse(&source));
+        let filter = record.filter.map(|source| Filter::read(&source));
         let filter = filter
             .transpose()
             .map_err(|_| NotARecord("its filter is no filter"))?

@@ -31,21 +31,31 @@ async fn d1_the_hosted_services_calls_are_not_offered() {
 }
 
 #[actix_web::test]
-async fn d2_a_raw_payload_has_its_content_type_and_nothing_is_transformed() {
+async fn d2_a_raw_payload_has_its_content_type_and_the_headers_that_are_allowed() {
     let receiver = Receiver::ok().await;
-    let server = Server::start().await;
+    let server = Server::start_with(|config| {
+        config.delivery.message_headers = vec!["X-Trace".to_owned()];
+    })
+    .await;
     server.endpoint(&receiver).await;
-    let raw = json!({ "rawPayload": "<a/>", "headers": { "content-type": "text/xml" } });
+    let headers = json!({ "content-type": "text/xml", "x-trace": "1" });
+    let raw = json!({ "rawPayload": "<a/>", "headers": headers });
     let body = with(message(), "transformationsParams", raw);
     server.post(MESSAGES, body).await.expect(202);
     server.settle().await;
     let request = &receiver.requests()[0];
     assert_eq!(request.body, b"<a/>");
     assert_eq!(request.header("content-type"), Some("text/xml"));
-    let other = with(message(), "transformationsParams", json!({ "anything": 1 }));
-    let answer = server.post(MESSAGES, other).await;
-    assert_invalid(&answer, &["body.transformationsParams.anything"]);
-    assert_eq!(answer.json()["detail"][0]["type"], "not_offered");
+    assert_eq!(request.header("x-trace"), Some("1"));
+    for (other, place) in [
+        (json!({ "anything": 1 }), "anything"),
+        (json!({ "headers": { "x-other": "1" } }), "headers.x-other"),
+    ] {
+        let other = with(message(), "transformationsParams", other);
+        let answer = server.post(MESSAGES, other).await;
+        assert_invalid(&answer, &[&format!("body.transformationsParams.{place}")]);
+        assert_eq!(answer.json()["detail"][0]["type"], "not_offered");
+    }
 }
 
 #[actix_web::test]

@@ -291,6 +291,7 @@ pub const OPERATIONS: &[(&str, Need)] = &[
     ("v1.message.precheck", Need::Publish),
     ("v1.message.list", Need::ReadHistory),
     ("v1.message.get", Need::ReadHistory),
+    ("v1.endpoint.test-filter", Need::ReadHistory),
     ("v1.message-attempt.get", Need::ReadHistory),
     ("v1.message-attempt.list-by-endpoint", Need::ReadHistory),
     ("v1.message-attempt.list-by-msg", Need::ReadHistory),
@@ -453,6 +454,7 @@ pub fn body(id: &str) -> Option<Value> {
         "v1.endpoint.send-example" | "v1.endpoint.simulate" => json!({"eventType": "{event type}"}),
         "v1.message.create-batch" => json!([{"eventType": "a", "payload": {}}]),
         "v1.message.bulk-expunge-contents" => json!({"ids": ["{message}"]}),
+        "v1.endpoint.test-filter" => json!({"messageId": "{message}"}),
         "v1.endpoint.create" | "v1.endpoint.update" => json!({"url": "{url}"}),
         "v1.operational-webhook.endpoint.create" | "v1.operational-webhook.endpoint.update" => {
             json!({"url": "{url}"})
@@ -507,6 +509,12 @@ pub fn named_in_bodies() -> Vec<Named> {
             "appIds",
             "application",
             json!({"since": since, "until": since, "appIds": ["{application}", "{it}"]}),
+        ),
+        (
+            "v1.endpoint.test-filter",
+            "messageId",
+            "message",
+            json!({"messageId": "{it}"}),
         ),
         (
             "v1.message.bulk-expunge-contents",
@@ -702,4 +710,12 @@ pub const UNDOCUMENTED: [(&str, &str); 6] = [
 ];
 
 /// Fields that look like the name of something and are none: what an answer had may be sent back.
-pub const NAME_NOTHING: [&str; 3] = ["id", "application.id", "webhookEndpoint.id"];
+pub const NAME_NOTHING: [&str; 6] = [
+    "id",
+    "application.id",
+    "webhookEndpoint.id",
+    // Of a message that is tried, and not published.
+    "message.eventId",
+    "message.application.uid",
+    "message.application.id",
+];

@@ -559,7 +559,7 @@ fn of_endpoints() -> Vec<Row> {
              0107582d5468726565013301010103612f62",
             &Endpoint {
                 filter: Some(Arc::new(
-                    Filter::parse(r#"{"data":{"a":1}}"#).expect("it is one"),
+                    Filter::read(r#"{"data":{"a":1}}"#).expect("it is one"),
                 )),
                 transformations: vec![
                     Arc::new(TransformationVersion {
