@@ -52,7 +52,7 @@ await run({
     await filter(page).fill(`{"data": {"amount": {"$more": 100}}}`);
     await save(page);
     await until("what is wrong", async () => /data\.amount/.test(await complaint(filter(page))));
-    assert(await filter(page).evaluate((one) => one === document.activeElement));
+    await until("the focus", () => filter(page).evaluate((one) => one === document.activeElement));
     await look(page, "filter-refused");
 
     await filter(page).fill(`{"data": {"amount": {"$gt": 100}}}`);
@@ -131,6 +131,7 @@ await run({
     await page.getByLabel("order.created").check();
     await events.getByText("4 of 10 chosen").waitFor();
     await events.getByText("Taken by invoice.*.").first().waitFor();
+    await page.locator("summary", { hasText: /^Filter$/ }).click();
     await filter(page).fill(`{"dta": 1}`);
     await save(page);
     await events.getByText(/inv\*.*whole segment/).waitFor();

@@ -102,7 +102,7 @@ export function MessagePick({ app, form: { values: { messageId }, set }, any }) 
     set('messageId', id === 'id' ? '' : id);
   };
   const none = any ?? (load.loading ? 'Loading…' : !newest && 'No messages yet');
-  return html`<${Field} label="Message" type="select" loc=${byId ? '' : 'body.messageId'} value=${byId ? 'id' : messageId} onInput=${choose}
+  return html`<${Field} label="Message" type="select" loc="" value=${byId ? 'id' : messageId} onInput=${choose}
       options=${[...(none ? [['', none]] : []), ...last.map(({ id, eventType, timestamp }) => [id, `${eventType}, ${sayTime(timestamp)}`]), ['id', 'Another, by its ID…']]} />
     ${byId && html`<${Field} label="Message ID" name="messageId" class="mono" spellcheck=${false} placeholder="msg_…" />`}`;
 }

@@ -58,7 +58,7 @@ function Editor({ app, where, endpoint, saved }) {
   };
   return html`<div class="split wide-first">
     ${may('changeEndpoints') ? html`<${Form} form=${form} onSubmit=${save} check=${filterProblem}><div class="card"><${FilterField} form=${form} /></div><//>`
-    : html`<section class="card" aria-label="Filter">${endpoint.filter ? html`<${Code} text=${endpoint.filterText} label="Filter" />` : html`<p class="muted">It has none: every message of its events is sent.</p>`}</section>`}
+    : html`<div class="card">${endpoint.filter ? html`<${Code} text=${endpoint.filterText} label="Filter" />` : html`<p class="muted">It has none: every message of its events is sent.</p>`}</div>`}
     ${may('readHistory') && html`<${Try} app=${app} where=${where} filter=${form.values.filter} />`}
   </div>`;
 }

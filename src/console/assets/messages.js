@@ -111,7 +111,7 @@ function OneMessage({ app, id }) {
       </div>
       <div class="section-head"><h2>Deliveries</h2></div>
       ${deliveries.length ? html`<${Table} caption="Deliveries" columns=${columns} rows=${deliveries} />`
-    : html`<${Empty} title="No deliveries"><p>When the message was published, its event and channels matched no endpoint.</p><//>`}
+    : html`<${Empty} title="No deliveries"><p>When the message was published, no endpoint took it, by its events, its entities or its filter.</p><//>`}
       <div class="section-head"><h2>Attempts</h2></div>
       ${attempts.length ? html`<${Attempts} app=${app} rows=${attempts} endpoints=${deliveries} />` : html`<p class="muted">No attempt was made yet.</p>`}`}<//>
   <//>`;

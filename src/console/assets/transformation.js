@@ -54,7 +54,7 @@ function Editor({ app, where, of, done }) {
       <${Field} label="Start from" type="select" value=${start} onInput=${begin} loc="" options=${[['', 'Choose…'], ['-', 'Nothing: as the profile makes it'], ...starts.map(({ name }) => [name, name])]}
         hint=${starts.find(({ name }) => name === start)?.description ?? 'Fills in the fields below.'} />
       <${Field} label="Body" name="body" loc=${at('body')} type="textarea" rows="12" class="code-input" spellcheck=${false}
-        hint=${html`A template, such as <code>${'{"id": {{ message.id }}, "total": {{ payload.total }}}'}</code>. It may name <code>payload</code>, <code>message</code>, <code>endpoint</code>, <code>attempt</code> and <code>timestamp</code>.`} />
+        hint=${html`A template, such as <code>${'{"id": {{ message.id }}, "total": {{ payload.total }}}'}</code>. It may name <code>payload</code>, <code>message</code>, <code>endpoint</code>, <code>attempt</code>, <code>timestamp</code> and <code>server</code>.`} />
       <div class="split"><${Field} label="Content type" name="contentType" loc=${at('contentType')} optional spellcheck=${false} placeholder="application/json" />
         <${Field} label="Method" name="method" loc=${at('method')} type="select" options=${[['', 'As the endpoint says'], ...['POST', 'PUT', 'PATCH'].map((one) => [one, one])]} /></div>
       <${Pairs} legend="Headers" hint="Their values are templates, too." name="headers" locs=${[at('headers')]} add="Add Header" form=${form} />
@@ -84,9 +84,9 @@ function Preview({ app, where, edited }) {
     <div role="status">${made && !made.length && html`<p class="muted section">No message for this endpoint is in the log yet.</p>`}</div>
     ${made?.map(({ messageId, eventType, payload, request, error }) => html`<section class="section" aria-label=${`Preview of ${messageId}`}>
       <h3>${eventType} <span class="mono muted small">${messageId}</span></h3>
-      <div class="split section"><div class="card stack"><h4>As it was published</h4>${payload === null ? html`<p class="muted">The payload was deleted.</p>` : html`<${Code} label=${`Payload of ${messageId}`} text=${payload} json />`}</div>
+      <div class="split section wrap"><div class="card stack"><h4>As it was published</h4>${payload === null ? html`<p class="muted">The payload was deleted.</p>` : html`<${Code} label=${`Payload of ${messageId}`} text=${payload} json />`}</div>
         <div class="card stack"><h4>As it would be sent</h4>${error ? html`<div class="notice bad"><p>${sayError(error)}</p></div>` : html`
-          <p class="mono break"><strong>${request.method}</strong> ${request.url}</p><div class="wrap"><${Code} label=${`Headers of ${messageId}`} text=${Object.entries(request.headers).map((pair) => pair.join(': ')).join('\n')} copy=${false} /></div>
+          <p class="mono break"><strong>${request.method}</strong> ${request.url}</p><${Code} label=${`Headers of ${messageId}`} text=${Object.entries(request.headers).map((pair) => pair.join(': ')).join('\n')} copy=${false} />
           ${request.body ? html`<${Code} label=${`Body of ${messageId}`} text=${request.body} json />` : html`<p class="hint">Without a body.</p>`}`}</div></div></section>`)}`;
 }
 
