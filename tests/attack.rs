@@ -551,6 +551,24 @@ const ATTACKS: [Kind; 16] = [
             stop.pause(Duration::from_millis(100));
         },
     },
+    Kind {
+        name: "payloads against schemas that try each other",
+        threads: 8,
+        once: |world, stop, _| {
+            // Just within the budget, and just beyond it.
+            for depth in [6, 7] {
+                let mut payload = json!({});
+                for _ in 0..depth {
+                    payload = json!({ "a": payload });
+                }
+                let body = json!({ "eventType": "tried", "payload": payload }).to_string();
+                let answer = world.api.request("POST", "/api/v1/app/attacker/msg", &body);
+                if answer.map_or(true, |answer| answer.status >= 500) {
+                    stop.pause(AFTER_A_REFUSAL);
+                }
+            }
+        },
+    },
     // The last: its requests go on for as long as an attempt may take.
     Kind {
         name: "endless chunk extensions",
@@ -627,6 +645,12 @@ fn start() -> (World, Kept) {
     for number in 0..SILENT_NAMES {
         let url = format!("http://{number}.silent.test:{port}/");
         endpoint(&api, "silent", &json!({ "url": url }));
+    }
+    if other_binary().is_none() {
+        let next = json!({ "properties": { "a": { "$ref": "#/$defs/n" } }, "required": ["x"] });
+        let schema = json!({ "$ref": "#/$defs/n", "$defs": { "n": { "anyOf": [next, next] } } });
+        let tried = json!({ "name": "tried", "description": "", "schemas": { "1": schema }, "validate": "warn" });
+        api.call("POST", "/api/v1/event-type", &tried, 201);
     }
     let chunks = format!("http://{}/", endless_extensions());
     endpoint(&api, "chunks", &json!({ "url": chunks }));

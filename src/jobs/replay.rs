@@ -217,7 +217,7 @@ mod tests {
             (all(), true),
             (
                 Matching {
-                    event_types: Some(vec!["other".to_owned(), "invoice.paid".to_owned()]),
+                    event_types: Some(vec!["other".to_owned(), "invoice.paid".to_owned()].into()),
                     channel: some("red"),
                     tag: some("vip"),
                     ..all()
@@ -226,7 +226,7 @@ mod tests {
             ),
             (
                 Matching {
-                    event_types: Some(vec!["other".to_owned()]),
+                    event_types: Some(vec!["other".to_owned()].into()),
                     ..all()
                 },
                 false,

@@ -359,7 +359,7 @@ mod tests {
                         number: step as u64 + 1,
                         organisation,
                         application,
-                        event_types: some(random),
+                        event_types: some(random).map(Into::into),
                         channels: some(random),
                         filter: some_filter(random),
                         disabled: random.random_bool(0.2).then(|| Disabled::by_hand(NOW)),
@@ -380,7 +380,7 @@ mod tests {
                     }
                     let endpoint = &mut self.endpoints[place];
                     self.endpoint_steps.insert(endpoint.number, step);
-                    endpoint.event_types = some(random);
+                    endpoint.event_types = some(random).map(Into::into);
                     endpoint.channels = some(random);
                     endpoint.filter = some_filter(random);
                     Change::PutEndpoint(endpoint.clone())

@@ -612,7 +612,7 @@ mod tests {
         assert_eq!(changed.endpoint.id, example.endpoint().id);
         assert_eq!(
             changed.endpoint.event_types,
-            Some(vec!["current".to_owned()])
+            Some(vec!["current".to_owned()].into())
         );
         for (webhook, expected) in [("7", ""), ("8", ": Webhook Endpoint not found")] {
             let delete = DeleteWebhook {

@@ -9,7 +9,7 @@ use crate::support::{
 
 const EVENT_TYPES: &str = "/api/v1/event-type";
 const CHANNELS: &str = "/api/v1/channel";
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "archived",
     "channels",
     "createdAt",
@@ -22,6 +22,7 @@ const KEYS: [&str; 12] = [
     "name",
     "schemas",
     "updatedAt",
+    "validate",
 ];
 
 #[actix_web::test]
@@ -34,7 +35,7 @@ async fn an_event_type_is_created_read_changed_archived_and_expunged() {
     let expected = json!({
         "name": "a.b", "description": "d", "archived": false, "deprecated": false,
         "featureFlag": null, "featureFlags": [], "groupName": null, "schemas": null, "createdAt": now, "updatedAt": now,
-        "example": null, "channels": null,
+        "example": null, "channels": null, "validate": "off",
     });
     assert_eq!(made, expected);
     let path = "/api/v1/event-type/a.b";

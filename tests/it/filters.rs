@@ -69,15 +69,19 @@ async fn a_filter_asks_for_every_part_of_a_message() {
         "eventType": "invoice.paid", "eventId": "evt-1", "metadata": { "region": "eu" },
         "tags": ["vip", "new"], "channels": ["blue", "red"], "payload": { "paid": true },
     });
-    for (field, value) in [
+    for (number, (field, value)) in [
         ("eventType", json!("invoice")),
         ("eventId", Value::Null),
         ("metadata", Value::Null),
         ("tags", json!(["new"])),
         ("channels", json!(["blue"])),
         ("payload", json!({ "paid": "true" })),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let mut other = message.clone();
+        other["eventId"] = json!(format!("evt-other-{number}"));
         other[field] = value;
         let answer = server.post(MESSAGES, other).await.expect(202);
         assert_eq!(answer["endpointsMatched"], 0, "{field}");
@@ -274,7 +278,8 @@ async fn a_filter_is_tried_on_a_logged_message_and_on_one_that_is_not_published(
 /// again.
 #[actix_web::test]
 async fn a_publish_that_costs_too_much_names_the_filter_and_others_are_taken() {
-    let server = started().await;
+    let mut server = started().await;
+    server.leftovers_are_fine();
     let asks: Vec<Value> = (1..=200).map(|n| json!({ "list": n })).collect();
     let worst = json!({ "data": { "$or": asks } });
     let worst = made(&server, json!({ "filter": worst, "disabled": true })).await;

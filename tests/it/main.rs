@@ -71,6 +71,7 @@ mod restart;
 mod retention;
 mod retries;
 mod roles;
+mod schemas;
 mod sessions;
 mod shares;
 mod sign_in;

@@ -45,6 +45,7 @@ const FAMILIES: [(&str, &str); 43] = [
     ("postrider_reads_under_way", "gauge"),
     ("postrider_reads_waiting", "gauge"),
     ("postrider_requests_refused", "counter"),
+    ("postrider_schema_checks", "counter"),
     ("postrider_sessions", "gauge"),
     ("postrider_sessions_crowded_out", "counter"),
     ("postrider_sign_ins", "counter"),
@@ -52,6 +53,7 @@ const FAMILIES: [(&str, &str); 43] = [
     ("postrider_slow_readers_cut_off", "counter"),
     ("postrider_store_bytes", "gauge"),
     ("postrider_store_problems", "gauge"),
+    ("postrider_unknown_event_types", "counter"),
 ];
 
 fn value(text: &str, series: &str) -> f64 {

@@ -11,10 +11,14 @@ use serde_json::{Map, Value, json};
 use super::event_types::example_bytes_max;
 use super::import_document::{Webhook, webhooks};
 use crate::api::kit::call::{Call, Reply};
+use crate::api::kit::context::Context;
 use crate::api::kit::extract::{Body, answered, respond};
 use crate::api::kit::operation::Operation;
+use crate::domain::event_type::EventType;
+use crate::domain::id::OrganisationId;
 use crate::error::Result;
 use crate::misfit;
+use crate::rules::announced::schema_problems;
 use crate::rules::caller::Action;
 use crate::rules::checks::{Problems, wrong};
 use crate::rules::event_types::{Described, ImportEventTypes};
@@ -116,16 +120,54 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
+/// Refuses a schema that payloads cannot be checked against, of an event type whose payloads are checked.
+fn refuse_unusable_schemas(
+    context: &Context,
+    organisation: OrganisationId,
+    webhooks: &[Webhook],
+    problems: &mut Problems,
+    place: &[&str],
+) {
+    for webhook in webhooks {
+        let existing = {
+            let catalog = context.store.catalog();
+            catalog.event_type(organisation, &webhook.name).cloned()
+        };
+        let Some(existing) = existing.filter(|existing| !existing.validate.is_off()) else {
+            continue;
+        };
+        let schemas = webhook
+            .schema
+            .as_ref()
+            .map(|schema| json!({ "1": schema }).to_string());
+        let imported = EventType {
+            schemas,
+            ..(*existing).clone()
+        };
+        for problem in schema_problems(&imported) {
+            // Without body, schemas and the version.
+            let within = problem.location.get(3..).unwrap_or_default().join(".");
+            let message = format!(
+                "the schema of {}, whose payloads are checked (validate), at {within}: {}",
+                webhook.name, problem.message
+            );
+            problems.add(place, message);
+        }
+    }
+}
+
 async fn import(call: Call, body: Body) -> Reply {
     call.caller.may(Action::ChangeEventTypes)?;
     let once = call.once(&body)?;
     let example_max = example_bytes_max(&call.context);
+    let (context, organisation) = (call.context.clone(), call.caller.organisation);
     let read = move || {
         let input = body.json::<ImportIn>()?;
         let (place, document) = document(&input)?;
         let mut problems = Problems::default();
         let place = ["body", place];
         let webhooks = webhooks(&document, &mut problems, &place, example_max);
+        refuse_unusable_schemas(&context, organisation, &webhooks, &mut problems, &place);
         problems.done()?;
         Ok((input, webhooks))
     };

@@ -36,6 +36,7 @@ pub static GUIDES: &[Guide] = &guides! {
     "settings", "Settings";
     "command-line", "Command line";
     "api", "Using the API";
+    "event-types", "Event types";
     "profiles", "Endpoints, profiles";
     "filters", "Filters";
     "behaviour", "How it behaves";

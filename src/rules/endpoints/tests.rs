@@ -238,9 +238,9 @@ fn a_change_keeps_an_archived_type_and_takes_no_new_one() {
         ),
         (vec!["archived"], Patch::Null, ""),
     ] {
-        let before = before.into_iter().map(str::to_owned).collect();
+        let before: Vec<String> = before.into_iter().map(str::to_owned).collect();
         let endpoint = Endpoint {
-            event_types: Some(before),
+            event_types: Some(before.into()),
             ..example.endpoint()
         };
         let id = endpoint.id.to_string();

@@ -170,6 +170,22 @@ async fn d24_a_filter_may_name_what_nobody_registered() {
 }
 
 #[actix_web::test]
+async fn d52_wildcards_take_event_types_of_a_kind() {
+    let server = server_with_an_endpoint().await;
+    let body = |name: &str| json!({ "url": NEVER_DIALLED, "eventTypes": [name] });
+    for name in ["invoice.*", "*.paid", "**"] {
+        let made = server.post(ENDPOINTS, body(name)).await.expect(201);
+        assert_eq!(made["filterTypes"], json!([name]));
+    }
+    for name in ["inv*", "**.paid"] {
+        assert_invalid(
+            &server.post(ENDPOINTS, body(name)).await,
+            &["body.eventTypes.0"],
+        );
+    }
+}
+
+#[actix_web::test]
 async fn d25_a_private_address_is_refused_when_the_endpoint_is_made() {
     let server = server_with_an_endpoint().await;
     for url in [

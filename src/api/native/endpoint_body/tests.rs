@@ -38,7 +38,7 @@ fn headers(name: &str, value: &str) -> BTreeMap<String, String> {
 fn an_endpoint_is_shown_without_anything_secret() {
     let mut endpoint = endpoint();
     endpoint.url = "https://example.com/in".to_owned();
-    endpoint.event_types = Some(vec!["a".to_owned()]);
+    endpoint.event_types = Some(vec!["a".to_owned()].into());
     endpoint.basic_auth = Some(BasicAuth {
         username: "zoe".to_owned(),
         password: "s3cret-1".to_owned(),

@@ -125,7 +125,7 @@ pub fn endpoint() -> Endpoint {
             at: LATER,
             reason: DisabledReason::Unknown,
         }),
-        event_types: Some(vec![text("a.b")]),
+        event_types: Some(vec![text("a.b")].into()),
         channels: Some(vec![text("c")]),
         metadata: map("k", "v"),
         throttle_rate: Some(300),
