@@ -104,6 +104,14 @@ await run({
     await look(page, "transformation-fails");
   },
 
+  "where the profile allows none, nothing offers it": async (step) => {
+    const { page, endpoint } = await arriveAt(step, "/fixed", { profile: "ocrolus" });
+    await page.getByText("profile ocrolus").waitFor();
+    assert.equal(await page.getByRole("link", { name: "Transformation" }).count(), 0);
+    await open(page, `/portal/endpoint/${endpoint.id}/transformation`);
+    await page.getByRole("heading", { name: "Not allowed" }).waitFor();
+  },
+
   "who only looks sees templates and versions, and no button": async (step) => {
     const transformation = { body: `{"id": {{ message.id }}}`, method: "PUT" };
     const { app, endpoint } = await arriveAt(step, "/viewed", { transformation });

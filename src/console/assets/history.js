@@ -189,11 +189,11 @@ export function EndpointPage({ app, of, ep, part, title, children, ...rest }) {
   const parts = [
     ['', 'Overview'],
     ['/filter', 'Filter'],
-    transforms && ['/transformation', 'Transformation'],
     may('sendAgain') && ['/test', 'Send a test'],
     ['/samples', 'Code samples'],
     may('readSecrets') && ['/secret', 'Signing secret'],
     may('sendAgain') && ['/replay', 'Recover and replay'],
+    transforms && ['/transformation', 'Transformation'], // Last: it is known a moment later, and must move no other.
   ].filter(Boolean);
   const name = endpointName(of.data);
   useEffect(() => document.querySelector('.tabs [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' }), []);
