@@ -419,7 +419,7 @@ fn worst_filter() -> Value {
     json!({ "data": { "$or": asks } })
 }
 
-const ATTACKS: [Kind; 16] = [
+const ATTACKS: [Kind; 18] = [
     Kind {
         name: "slow readers of large pages",
         threads: 60,
@@ -569,6 +569,14 @@ const ATTACKS: [Kind; 16] = [
             }
         },
     },
+    Kind {
+        name: "50 endpoints with the worst template",
+        threads: 1,
+        once: |world, stop, _| {
+            press(world, "templates", stop);
+            stop.pause(Duration::from_millis(100));
+        },
+    },
     // The last: its requests go on for as long as an attempt may take.
     Kind {
         name: "endless chunk extensions",
@@ -601,6 +609,19 @@ fn launch(data: std::path::PathBuf) -> (Launch, Dns) {
     (launch, dns)
 }
 
+/// Compares two long texts for as long as its steps last, which takes the most time of those that are known
+/// (src/delivery/transformation/tests.rs), and then fails.
+fn worst_template() -> String {
+    let doubled = |name: &str| {
+        let set = format!("{{% set {name} = 'x' %}}");
+        let double = format!("{{% set {name} = {name} ~ {name} %}}");
+        set + &double.repeat(16)
+    };
+    let loops = "{% set l = a[:90] | list %}{% for i in l %}{% for j in l %}{% if a == b %}{% endif %}\
+                 {% endfor %}{% endfor %}";
+    doubled("a") + &doubled("b") + loops
+}
+
 /// What must live as long as the test.
 struct Kept {
     server: process::Server,
@@ -631,7 +652,14 @@ fn start() -> (World, Kept) {
         }
     });
     for name in [
-        "victim", "attacker", "holder", "silent", "chunks", "long", "sieves",
+        "victim",
+        "attacker",
+        "holder",
+        "silent",
+        "chunks",
+        "long",
+        "sieves",
+        "templates",
     ] {
         application(&api, name);
     }
@@ -651,6 +679,11 @@ fn start() -> (World, Kept) {
         let schema = json!({ "$ref": "#/$defs/n", "$defs": { "n": { "anyOf": [next, next] } } });
         let tried = json!({ "name": "tried", "description": "", "schemas": { "1": schema }, "validate": "warn" });
         api.call("POST", "/api/v1/event-type", &tried, 201);
+        for _ in 0..50 {
+            let costly =
+                json!({ "url": well.url("/"), "transformation": { "body": worst_template() } });
+            endpoint(&api, "templates", &costly);
+        }
     }
     let chunks = format!("http://{}/", endless_extensions());
     endpoint(&api, "chunks", &json!({ "url": chunks }));

@@ -259,6 +259,10 @@ struct Content<'a, W>(&'a mut W);
 
 impl<W: fmt::Write> fmt::Write for Content<'_, W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        // Escaped text is made first, and copied then.
+        if !Toll::pay(2 * text.len()) {
+            return Err(fmt::Error);
+        }
         let quoted = serde_json::to_string(text).map_err(|_| fmt::Error)?;
         let content = quoted
             .strip_prefix('"')

@@ -18,6 +18,7 @@ mod judge;
 pub mod payload;
 pub mod profile;
 mod render;
+mod renderings;
 mod resolve;
 pub mod scope;
 mod send;
@@ -53,6 +54,7 @@ use address::{AddressRule, OwnAddresses};
 use connect::took_longer;
 use profile::CompiledProfile;
 use render::{NotSendable, Renderer, Request};
+use renderings::Renderings;
 use send::Clients;
 use trace::{TRACE, Trace, failure, microseconds};
 
@@ -268,6 +270,7 @@ pub struct Sender {
     settings: Arc<SendSettings>,
     clock: Clock,
     renderer: Renderer,
+    renderings: Renderings,
     clients: Clients,
     in_flight: Cell<usize>,
 }
@@ -276,6 +279,7 @@ impl Sender {
     pub fn new(settings: Arc<SendSettings>, clock: Clock) -> Sender {
         Sender {
             renderer: Renderer::new(settings.clone()),
+            renderings: Renderings::default(),
             clients: Clients::new(settings.clone(), clock.clone()),
             settings,
             clock,
@@ -300,9 +304,14 @@ impl Sender {
         let started_at = self.clock.now();
         let started = Instant::now();
         crate::watched::planned_panic("attempt", &message.event_type);
-        let request = self
-            .renderer
-            .render(endpoint, message, attempt_number, started_at);
+        let render = || {
+            let renderer = &self.renderer;
+            renderer.render(endpoint, message, attempt_number, started_at)
+        };
+        let request = match endpoint.transformation() {
+            None => render(),
+            Some(_) => self.renderings.in_turn(endpoint.application, render).await,
+        };
         let mut outcome = match request {
             Ok(request) => {
                 let _in_flight = InFlight::of(&self.in_flight);

@@ -21,7 +21,11 @@ use super::toll::Toll;
 /// What it costs to look at one member of an object, in bytes of the toll.
 const MEMBER_TOLL: usize = 64;
 
-/// The same for each item of a list that is gone through.
+/// What it costs to keep a member that is parsed, and to sort one of an object.
+const COMMA_TOLL: usize = 40;
+const SORTED_TOLL: usize = 160;
+
+/// What it costs to go past an item of a list that is gone through.
 const ITEM_TOLL: usize = 16;
 
 /// Bytes that are looked through or copied at the price of one that is parsed.
@@ -111,8 +115,12 @@ impl Json {
     }
 
     fn parse(&self) -> Members {
-        if !Toll::pay(self.text.len()) {
-            return Members::NotJson;
+        if Toll::is_due() {
+            // Each member is kept apart, and commas are most of what a text can have in members.
+            let commas = memchr::memchr_iter(b',', &self.text).count();
+            if !Toll::pay(self.text.len() + commas * COMMA_TOLL) {
+                return Members::NotJson;
+            }
         }
         let member = |raw: &RawValue| Member {
             at: self.place_of(raw.get()),
@@ -132,6 +140,10 @@ impl Json {
             Cow::Owned(name) => (Name::Unescaped(name), member(raw)),
         });
         let mut members: Vec<_> = entries.collect();
+        // They are sorted.
+        if !Toll::pay(members.len() * SORTED_TOLL) {
+            return Members::NotJson;
+        }
         // The sort is stable, so that the last of a name comes first once they are turned round.
         members.reverse();
         members.sort_by(|(one, _), (other, _)| self.name(one).cmp(self.name(other)));

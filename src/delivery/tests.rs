@@ -19,7 +19,7 @@ use crate::domain::secret::{Secret, SecretForm};
 mod addresses;
 mod answers;
 mod connections;
-mod profiles;
+pub mod profiles;
 mod requests;
 mod signing;
 mod timeouts;
@@ -158,6 +158,7 @@ fn config(change: impl FnOnce(&mut Value)) -> Config {
             "deny_addresses": [],
             "https_only": false, "extra_ca_file": null, "default_profile": "standard",
             "default_signature_type": "hmac", "verify_endpoints": "off",
+            "transformations": true,
             "retry_delays_seconds": [5], "jitter": 0.0, "retry_after_max_seconds": 60,
             "lane_retry_after_max_seconds": 300, "disable_after_hours": 120,
             "breaker": {
@@ -202,7 +203,8 @@ fn limits() -> serde_json::Value {
         "headers_max": 64, "endpoints_per_application_max": 50,
         "endpoint_timeout_seconds_max": 60, "endpoint_retries_max": 50,
         "endpoint_retry_days_max": 7,
-        "channels_per_endpoint_max": 500, "answer_read_bytes": 65536,
+        "channels_per_endpoint_max": 500, "require_known_event_types": "off",
+        "answer_read_bytes": 65536,
         "answer_kept_bytes": 8192, "list_page_max": 250, "page_bytes": 1000, "answers_bytes": 1000,
         "answers_per_customer_bytes": 1000, "requests_per_customer_second_max": 0,
         "requests_per_platform_token_second_max": 0, "requests_burst_seconds": 1,
@@ -245,9 +247,9 @@ fn sender() -> Sender {
     sender_with(Clock::System, |_| {})
 }
 
-const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
+pub const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
-fn endpoint(url: impl Into<String>) -> Endpoint {
+pub fn endpoint(url: impl Into<String>) -> Endpoint {
     Endpoint {
         url: url.into(),
         secrets: vec![EndpointSecret {

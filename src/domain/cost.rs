@@ -7,6 +7,7 @@
 /// A step is work of at most 5 ns in a release build on the slowest processor that the figures of
 /// docs/benchmarks.md were made on. So these are 5 ms.
 const PUBLISH_STEPS: u64 = 1_000_000;
+const NANOS_PER_STEP: u64 = 5;
 
 /// The part of it that a thread spends which other requests wait for: 0.5 ms.
 const AT_ONCE_STEPS: u64 = 100_000;
@@ -39,11 +40,6 @@ impl Budget {
     /// For one message, on a thread that nobody else waits for.
     pub fn of_publish() -> Budget {
         Budget::of_steps(PUBLISH_STEPS)
-    }
-
-    /// For one message, on a thread that answers other requests, too.
-    pub fn at_once() -> Budget {
-        Budget::of_steps(AT_ONCE_STEPS)
     }
 
     /// For one command of the writer.
@@ -83,6 +79,21 @@ impl Budget {
 
     pub fn left(&self) -> u64 {
         self.left
+    }
+
+    /// The part of it that a thread spends which other requests wait for.
+    pub fn part_at_once(&self) -> Budget {
+        Budget::of_steps(self.left.min(AT_ONCE_STEPS))
+    }
+
+    /// The time that the steps take which are left, in nanoseconds.
+    pub fn nanos_left(&self) -> u64 {
+        self.left * NANOS_PER_STEP
+    }
+
+    /// Takes the steps that this time stands for.
+    pub fn settle_nanos(&mut self, nanos: u64) {
+        self.left = self.left.saturating_sub(nanos.div_ceil(NANOS_PER_STEP));
     }
 
     pub fn spent(&self) -> u64 {

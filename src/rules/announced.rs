@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::schema::{Compiled, Fit};
 use crate::catalog::Catalog;
 use crate::config::Config;
+use crate::domain::cost::Budget;
 use crate::domain::event_type::{EventType, Strictness};
 use crate::domain::id::OrganisationId;
 use crate::error::{Error, Invalid, Result};
@@ -105,9 +106,12 @@ impl InUse {
         }
     }
 
-    /// Holds a payload against the schema, within a budget of nanoseconds.
-    pub fn check(&self, payload: Published<'_>, budget: &mut u64) -> Verdict {
-        let (problems, too_costly) = problems(self, payload, budget);
+    /// Holds a payload against the schema, within the budget of its message.
+    pub fn check(&self, payload: Published<'_>, budget: &mut Budget) -> Verdict {
+        let before = budget.nanos_left();
+        let mut left = before;
+        let (problems, too_costly) = problems(self, payload, &mut left);
+        budget.settle_nanos(before - left);
         Verdict {
             strictness: self.event_type.validate,
             too_costly,
@@ -196,7 +200,6 @@ mod tests {
     use super::*;
     use crate::catalog::Change;
     use crate::rules::event_types::blank;
-    use crate::rules::schema::BUDGET_NANOS;
     use crate::rules::tests::{Example, NOW};
 
     fn event_type(validate: Strictness, schemas: &str) -> Arc<EventType> {
@@ -208,7 +211,7 @@ mod tests {
     }
 
     fn found(event_type: &Arc<EventType>, text: &str, is_raw: bool) -> Vec<String> {
-        let mut budget = BUDGET_NANOS;
+        let mut budget = Budget::of_publish();
         let verdict = InUse::of(event_type).check(Published { text, is_raw }, &mut budget);
         let problems = match verdict.into_result() {
             Ok(warnings) => warnings,

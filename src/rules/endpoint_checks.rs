@@ -220,14 +220,16 @@ pub fn check_transformation(
         return;
     }
     let of_profile = profile.header_names();
-    let is_in = |names: &BTreeMap<String, String>, name: &str| {
-        names.keys().any(|one| one.eq_ignore_ascii_case(name))
-    };
+    fn spelled<'a>(names: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+        let mut names = names.keys();
+        let found = names.find(|one| one.eq_ignore_ascii_case(name));
+        found.map(String::as_str)
+    }
     for name in transformation.headers.keys() {
         let is_the_profiles = of_profile.iter().any(|one| one.eq_ignore_ascii_case(name));
         let (in_headers, in_auth_headers) = (
-            is_in(&endpoint.headers, name),
-            is_in(&endpoint.auth_headers, name),
+            spelled(&endpoint.headers, name),
+            spelled(&endpoint.auth_headers, name),
         );
         let place = ["body", FIELD, "headers", name];
         match (is_the_profiles, in_headers, in_auth_headers) {
@@ -240,13 +242,15 @@ pub fn check_transformation(
                 );
                 problems.add(&["body", "profile"], message);
             }
-            (_, true, _) if named.transformation => problems.add(&place, "is in headers, too"),
-            (_, _, true) if named.transformation => problems.add(&place, "is in authHeaders, too"),
-            (_, true, _) if named.headers => {
-                problems.add(&["body", "headers", name], "is in the transformation, too");
+            (_, Some(_), _) if named.transformation => problems.add(&place, "is in headers, too"),
+            (_, _, Some(_)) if named.transformation => {
+                problems.add(&place, "is in authHeaders, too")
             }
-            (_, _, true) if named.auth_headers => {
-                let place = ["body", "authHeaders", name];
+            (_, Some(own), _) if named.headers => {
+                problems.add(&["body", "headers", own], "is in the transformation, too");
+            }
+            (_, _, Some(own)) if named.auth_headers => {
+                let place = ["body", "authHeaders", own];
                 problems.add(&place, "is in the transformation, too");
             }
             _ => {}

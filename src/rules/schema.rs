@@ -21,9 +21,6 @@ pub use words::Misfit;
 /// The longest schema that payloads are held against, in bytes.
 pub const SCHEMA_BYTES_MAX: usize = 64 * 1024;
 
-/// What all schemas of one publish may cost, in nanoseconds of a release build.
-pub const BUDGET_NANOS: u64 = 5_000_000;
-
 /// The most places of one payload that are told.
 pub const MISFITS_MAX: usize = 20;
 

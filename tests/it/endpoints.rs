@@ -36,6 +36,7 @@ const KEYS: [&str; 22] = [
     "profile",
     "retry",
     "timeoutSeconds",
+    "transformation",
     "updatedAt",
     "url",
     "version",

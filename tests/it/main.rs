@@ -85,6 +85,7 @@ mod throttle;
 mod tls;
 mod token_limits;
 mod tokens;
+mod transformations;
 mod unknown_fields;
 mod urls;
 mod verification;

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{Receiver, Server, assert_error};
 
 /// Families and their types.
-const FAMILIES: [(&str, &str); 43] = [
+const FAMILIES: [(&str, &str); 45] = [
     ("postrider_answer_bytes", "gauge"),
     ("postrider_attempts", "counter"),
     ("postrider_attempts_in_flight", "gauge"),

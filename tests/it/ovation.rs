@@ -554,7 +554,10 @@ async fn an_endpoint_made_here_has_the_profile_and_a_secret() {
     assert_eq!(made["requestHeaders"], shown);
     let endpoint = stored(&server, &made);
     assert_eq!(endpoint.profile.as_deref(), Some("ovation"));
-    assert_eq!(endpoint.event_types, Some(vec!["report_signed".to_owned()].into()));
+    assert_eq!(
+        endpoint.event_types,
+        Some(vec!["report_signed".to_owned()].into())
+    );
     assert_eq!(endpoint.headers["someKey"], "any value");
     assert_eq!(endpoint.headers["anotherKey"], "some other value");
     assert_eq!(endpoint.auth_headers["api-key"], "1234");

@@ -307,11 +307,9 @@ async fn an_endpoint_with_wildcards_gets_what_they_take() {
             .post(MESSAGES, json!({"eventType": name, "payload": {}}))
             .await;
         assert_eq!(accepted.expect(202)["endpointsMatched"], matched, "{name}");
-        let precheck = server.post(
-            &format!("{MESSAGES}/precheck/active"),
-            json!({ "eventType": name }),
-        );
-        assert_eq!(precheck.await.expect(200)["active"], matched == 1, "{name}");
+        let path = format!("{MESSAGES}/precheck/active");
+        let precheck = server.post(&path, json!({ "eventType": name })).await;
+        assert_eq!(precheck.expect(200)["active"], matched == 1, "{name}");
     }
     server.settle().await;
     for (names, place) in [

@@ -565,9 +565,10 @@ async fn an_unknown_parameter_is_refused_where_the_route_is_ours() {
 }
 
 /// What a viewer may do that is no GET.
-const OF_VIEWERS: [&str; 6] = [
+const OF_VIEWERS: [&str; 7] = [
     "v1.endpoint.test-filter",
     "v1.profile.preview",
+    "v1.endpoint.transformation-preview",
     "v1.statistics.aggregate-app-stats",
     "v1.statistics.aggregate-event-types",
     "v1.session.expire-all",

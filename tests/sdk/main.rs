@@ -6,6 +6,8 @@
 //! vendor's own library, and stop verifying when a byte is added: Standard Webhooks' for Python and
 //! JavaScript, GitHub's (octokit) for JavaScript, Stripe's for Python.
 //!
+//! What the starting points of transformations make CloudEvents is read by the SDK of CloudEvents for Python.
+//!
 //! `tests/sdk/prepare` installs what this needs under `target/sdk`: skipped with a loud line where
 //! that was not done, a failure under `CI=true`.
 
@@ -177,6 +179,86 @@ fn real_payloads_arrive_byte_for_byte_and_verify_with_the_official_libraries() {
     }
     let verifiers: usize = PROFILES.iter().map(|profile| profile.verifiers).sum();
     assert_eq!(verified, count * verifiers);
+}
+
+/// Headers of a request with an event, as far as it has them.
+const OF_EVENTS: [&str; 6] = [
+    "content-type",
+    "ce-specversion",
+    "ce-id",
+    "ce-source",
+    "ce-type",
+    "ce-time",
+];
+
+#[test]
+fn transformations_to_cloudevents_are_read_by_their_sdk() {
+    let tools = tools();
+    if !can_run("sdk", missing(&tools)) {
+        return;
+    }
+    let lines: Arc<Mutex<Vec<String>>> = Arc::default();
+    let receiver = {
+        let lines = lines.clone();
+        Receiver::start(move |request| {
+            let headers = OF_EVENTS.iter();
+            let headers: HashMap<&str, &str> = headers
+                .filter_map(|name| Some((*name, request.header(name)?)))
+                .collect();
+            let line = json!({ "headers": headers, "body": STANDARD.encode(request.body) });
+            let mut lines = lines.lock().expect("no holder of the requests panics");
+            lines.push(line.to_string());
+            Reply::Status(200)
+        })
+    };
+    let directory = scratch();
+    let server = Launch::new(directory.path().join("data")).start();
+    let api = &server.api;
+    let application = json!({ "name": "Events", "uid": "events" });
+    let application = api.call("POST", "/api/v1/app", &application, 201);
+    let points = api.call(
+        "GET",
+        "/api/v1/transformation-starting-points",
+        &Value::Null,
+        200,
+    );
+    let mut made = 0;
+    for point in points["data"].as_array().expect("a list") {
+        let name = point["name"].as_str().expect("a name");
+        if name.starts_with("cloudevents-") {
+            let endpoint = json!({
+                "url": receiver.url("/"), "transformation": point["transformation"],
+            });
+            api.call("POST", "/api/v1/app/events/endpoint", &endpoint, 201);
+            made += 1;
+        }
+    }
+    assert_eq!(made, 2);
+    let payload = json!({ "text": "é \"quoted\"\n", "list": [1, { "a": null }] });
+    let message = json!({ "eventType": "invoice.paid", "payload": payload });
+    let message = api.call("POST", "/api/v1/app/events/msg", &message, 202);
+    let lines = until(DELIVERED_WITHIN, || {
+        let lines = lines.lock().expect("no holder of the requests panics");
+        (lines.len() >= made).then(|| lines.join("\n"))
+    });
+    let lines = lines.unwrap_or_else(|| panic!("not all arrived: {}", api.log()));
+
+    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk");
+    let mut python = Command::new(tools.join("venv/bin/python3"));
+    python.arg(suite.join("events.py"));
+    let events: Value = serde_json::from_str(&verify(&mut python, &lines)).expect("JSON");
+    let application = application["id"].as_str().expect("an id");
+    for event in events.as_array().expect("a list") {
+        assert_eq!(event["id"], message["id"]);
+        assert_eq!(event["type"], "invoice.paid");
+        assert_eq!(event["specversion"], "1.0");
+        assert_eq!(event["datacontenttype"], "application/json");
+        assert_eq!(event["data"], payload);
+        let source = event["source"].as_str().expect("a source");
+        let of_it = format!("/api/v1/app/{application}");
+        assert!(source.ends_with(&of_it), "{source}");
+    }
+    assert_eq!(events.as_array().map(Vec::len), Some(made));
 }
 
 impl Profile {

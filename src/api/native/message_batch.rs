@@ -201,17 +201,18 @@ impl Unread {
             }
             found => found?,
         };
-        let mut checks = BatchChecks::new(&self.context, self.caller.organisation);
+        let checks = BatchChecks::new(&self.context, self.caller.organisation);
         let mut budget = Budget::of_batch();
         let (messages, judged) = match_all(judged, &self.body, |message| {
-            let warnings = checks.warnings(message)?;
-            // The catalog is held for as long as this takes: whoever changes it waits.
-            let candidates = candidates(&store.catalog(), application, &message.event_type)?;
             let mut part = budget.part();
-            let facts = Facts::new(message.parts(bounds.now));
-            let matched = candidates.matched(&facts, &mut part);
+            let judged = checks.warnings(message, &mut part).and_then(|warnings| {
+                // The catalog is held for as long as this takes: whoever changes it waits.
+                let candidates = candidates(&store.catalog(), application, &message.event_type)?;
+                let facts = Facts::new(message.parts(bounds.now));
+                Ok((candidates.matched(&facts, &mut part)?, warnings))
+            });
             budget.settle(&part);
-            Ok((matched?, warnings))
+            judged
         })?;
         let once = self.once_key.map(|key| Once {
             key,

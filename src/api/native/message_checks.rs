@@ -5,18 +5,15 @@ use std::sync::Arc;
 use super::message_body::{Checked, Payload};
 use crate::api::kit::context::Context;
 use crate::api::kit::extract::{Body, blocking};
+use crate::domain::cost::Budget;
 use crate::domain::event_type::EventType;
 use crate::domain::id::OrganisationId;
 use crate::error::{Invalid, Result};
 use crate::rules::announced::{InUse, Published, Verdict, announced};
-use crate::rules::schema::BUDGET_NANOS;
 use crate::telemetry::SchemaOutcome;
 
 /// The longest payload that is parsed on the thread that answers requests. Longer ones take some milliseconds.
 const PARSED_AT_ONCE_BYTES_MAX: usize = 16 * 1024;
-
-/// How many publishes' worth of budget all messages of one batch have together.
-const BUDGETS_OF_A_BATCH: u64 = 40;
 
 /// Returns the warnings about a message, or an error with all that is wrong with it.
 pub async fn warnings(
@@ -24,6 +21,7 @@ pub async fn warnings(
     organisation: OrganisationId,
     message: &Checked<'_>,
     body: &Body,
+    budget: &mut Budget,
 ) -> Result<Vec<Invalid>> {
     let (mut warnings, schema_of) = known(context, organisation, &message.event_type)?;
     let Some(event_type) = schema_of else {
@@ -32,22 +30,22 @@ pub async fn warnings(
     let ready = context.schemas.ready(&event_type);
     let small = message.payload.len() <= PARSED_AT_ONCE_BYTES_MAX;
     let found = match ready {
-        Some(schema) if small => checked(context, &schema, published(&message.payload), &mut {
-            BUDGET_NANOS
-        })?,
+        Some(schema) if small => checked(context, &schema, published(&message.payload), budget)?,
         _ => {
             let (bytes, is_raw) = match &message.payload {
                 Payload::Object(object) => (body.0.slice_ref(object.get().as_bytes()), false),
                 Payload::Raw(text) => (text.clone().into(), true),
             };
             let schemas = context.schemas.clone();
+            let mut part = budget.part();
             let check = move || {
                 let schema = schemas.of(&event_type);
                 let text = std::str::from_utf8(&bytes).expect("it is a part of a text");
-                let verdict = schema.check(Published { text, is_raw }, &mut { BUDGET_NANOS });
-                Ok((schema, verdict))
+                let verdict = schema.check(Published { text, is_raw }, &mut part);
+                Ok((schema, verdict, part))
             };
-            let (schema, verdict) = blocking(check).await?;
+            let (schema, verdict, part) = blocking(check).await?;
+            budget.settle(&part);
             told(context, &schema, verdict)?
         }
     };
@@ -59,8 +57,6 @@ pub async fn warnings(
 pub struct BatchChecks<'a> {
     context: &'a Context,
     organisation: OrganisationId,
-    /// In nanoseconds, of all messages together.
-    budget: u64,
 }
 
 impl BatchChecks<'_> {
@@ -68,28 +64,19 @@ impl BatchChecks<'_> {
         BatchChecks {
             context,
             organisation,
-            budget: BUDGETS_OF_A_BATCH * BUDGET_NANOS,
         }
     }
 
     /// Returns the warnings about a message, or an error with all that is wrong with it.
-    pub fn warnings(&mut self, message: &Checked<'_>) -> Result<Vec<Invalid>> {
+    pub fn warnings(&self, message: &Checked<'_>, budget: &mut Budget) -> Result<Vec<Invalid>> {
         let (mut warnings, schema_of) =
             known(self.context, self.organisation, &message.event_type)?;
         let Some(event_type) = schema_of else {
             return Ok(warnings);
         };
         let schema = self.context.schemas.of(&event_type);
-        let own = self.budget.min(BUDGET_NANOS);
-        let mut left = own;
-        let found = checked(
-            self.context,
-            &schema,
-            published(&message.payload),
-            &mut left,
-        );
-        self.budget -= own - left;
-        warnings.extend(found?);
+        let payload = published(&message.payload);
+        warnings.extend(checked(self.context, &schema, payload, budget)?);
         Ok(warnings)
     }
 }
@@ -128,7 +115,7 @@ fn checked(
     context: &Context,
     schema: &InUse,
     payload: Published<'_>,
-    budget: &mut u64,
+    budget: &mut Budget,
 ) -> Result<Vec<Invalid>> {
     told(context, schema, schema.check(payload, budget))
 }

@@ -47,6 +47,7 @@ async fn matched_in(
     path: &str,
     message: &Checked<'_>,
     body: &Body,
+    budget: &Budget,
 ) -> Result<Matched> {
     let (application, candidates) = {
         let catalog = call.catalog();
@@ -58,15 +59,15 @@ async fn matched_in(
     let now = call.now();
     let at_once = {
         let facts = Facts::new(message.parts(now));
-        candidates.matched(&facts, &mut Budget::at_once())
+        candidates.matched(&facts, &mut budget.part_at_once())
     };
     match at_once {
         Ok(matched) => Ok(matched),
         Err(_) => {
-            let owned = message.owned_parts(&body.0);
+            let (owned, mut budget) = (message.owned_parts(&body.0), budget.part());
             let matching = move || {
                 let facts = Facts::new(owned.parts(now));
-                Ok(candidates.matched(&facts, &mut Budget::of_publish())?)
+                Ok(candidates.matched(&facts, &mut budget)?)
             };
             let payer = Payer::Application(application);
             call.context.shares.read(payer, now, matching).await
@@ -143,13 +144,16 @@ pub async fn create(call: Call, body: Body) -> Reply {
     query.problems.done()?;
     let mut message = checked(&body, &Bounds::of(&call.context, path))?;
     let organisation = call.caller.organisation;
-    let warnings = message_checks::warnings(&call.context, organisation, &message, &body).await?;
+    let context = &call.context;
+    let mut budget = Budget::of_publish();
+    let warnings =
+        message_checks::warnings(context, organisation, &message, &body, &mut budget).await?;
     let once = call.once(&body)?;
-    let first = matched_in(&call, path, &message, &body).await;
+    let first = matched_in(&call, path, &message, &body, &budget).await;
     let matched = match (first, message.application.take()) {
         (Err(Error::NotFound(_)), Some(application)) => {
             create_beside(&call, application).await?;
-            matched_in(&call, path, &message, &body).await?
+            matched_in(&call, path, &message, &body, &budget).await?
         }
         (first, _) => first?,
     };

@@ -25,9 +25,9 @@ use crate::domain::id::MessageId;
 use crate::domain::message::Message;
 use crate::domain::starting_point::{STARTING_POINTS, StartingPoint};
 use crate::domain::transformation::{Transformation, TransformationFault, TransformationVersion};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::rules::caller::{Action, FeatureFlags};
-use crate::rules::checks::Problems;
+use crate::rules::checks::{Problems, missing, wrong};
 use crate::rules::endpoint_checks::{Named, check_transformation};
 use crate::rules::endpoint_edit::EditKind;
 use crate::rules::endpoints::ChangeEndpoint;
@@ -57,6 +57,16 @@ struct TransformationVersionOut<'a> {
 struct TransformationVersionsOut<'a> {
     /// The newest first: the one in effect, and up to 5 earlier ones.
     data: Vec<TransformationVersionOut<'a>>,
+}
+
+/// The version to go back to.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "TransformationRestoreIn", extend("required" = ["number"]))]
+struct RestoreIn {
+    /// Its number.
+    #[schemars(with = "u32", range(min = 1))]
+    number: Option<u32>,
 }
 
 /// A transformation to try, and on which messages.
@@ -137,7 +147,7 @@ pub fn operations() -> Vec<Operation> {
     vec![
         Operation::get(
             "/api/v1/transformation-starting-points",
-            "v1.transformation.starting-points",
+            "v1.endpoint.transformation-starting-points",
             web::to(starting_points),
         )
         .summary("List transformations to start from")
@@ -151,13 +161,14 @@ pub fn operations() -> Vec<Operation> {
         .summary("List the versions of an endpoint's transformation")
         .answers::<TransformationVersionsOut>(200, "The versions"),
         Operation::post(
-            "/api/v1/app/{app_id}/endpoint/{endpoint_id}/transformation-versions/{version}/restore",
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}/transformation-versions/restore",
             "v1.endpoint.restore-transformation",
             web::to(restore),
         )
         .needs(Action::ChangeEndpoints)
         .summary("Go back to an earlier transformation")
         .description("It becomes a new version, so that this can be undone in turn.")
+        .takes::<RestoreIn>()
         .answers::<super::endpoint_body::EndpointOut>(200, "The endpoint"),
         Operation::post(
             "/api/v1/app/{app_id}/endpoint/{endpoint_id}/transformation-preview",
@@ -197,13 +208,17 @@ pub async fn versions(call: Call) -> Reply {
 }
 
 /// Saves an earlier version again. It is checked anew: the profile and the settings may have changed.
-pub async fn restore(call: Call, flags: FeatureFlags) -> Reply {
+pub async fn restore(call: Call, flags: FeatureFlags, body: Body) -> Reply {
     let endpoint = named(&call, Action::ChangeEndpoints)?;
-    let number = call.path("version").parse::<u32>().ok();
+    let place_of_number = ["body", "number"];
+    let number = body.json::<RestoreIn>()?.number;
+    let number = number.ok_or_else(|| missing(&place_of_number))?;
     let mut versions = endpoint.transformations.iter();
-    let version = versions
-        .find(|one| Some(one.number) == number)
-        .ok_or(Error::not_found("version of the transformation"))?;
+    let version = versions.find(|one| one.number == number);
+    let version = version.ok_or_else(|| {
+        let message = "must be the number of a version that is kept";
+        wrong(&place_of_number, message)
+    })?;
     let transformation = Patch::given(version.transformation.clone());
     let mut edit = EndpointIn::default().checked(EditKind::Patch, &call.context);
     edit.transformation = transformation;

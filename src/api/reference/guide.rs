@@ -39,6 +39,7 @@ pub static GUIDES: &[Guide] = &guides! {
     "event-types", "Event types";
     "profiles", "Endpoints, profiles";
     "filters", "Filters";
+    "transformations", "Transformations";
     "behaviour", "How it behaves";
     "verification", "Verifying endpoints";
     "credentials", "Credentials, roles";

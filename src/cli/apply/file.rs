@@ -66,6 +66,8 @@ struct EventType {
     example: Option<Json>,
     schemas: Option<Json>,
     channels: Option<Channels>,
+    /// Where the file does not say, it stays as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
     validate: Option<Strictness>,
     #[serde(default)]
     archived: bool,

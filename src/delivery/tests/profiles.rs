@@ -52,13 +52,14 @@ pub fn request_at(
     now: Timestamp,
 ) -> Result<Request, SendFailure> {
     let (endpoint, message) = (Arc::new(endpoint), Arc::new(message));
-    let prepared = Prepared::new(&endpoint, settings)?;
+    let prepared = Prepared::new(&endpoint, settings).map_err(|error| error.failure)?;
     let request = prepared.request(&message, now, || {
         TemplateScope::of_attempt(ScopedAttempt {
             message: message.clone(),
             endpoint: endpoint.clone(),
             number: 2,
             now,
+            server_url: settings.server_url.clone(),
         })
     });
     request.map_err(|not_sendable| not_sendable.failure)
@@ -133,13 +134,13 @@ fn what_is_wrong_with_a_profile_is_named_with_its_key() {
         (
             "headers.x-a = '{{ mesage.id }}'",
             vec![
-                "headers.x-a: `mesage.id` is not known; there are message, endpoint, attempt, timestamp, payload and body",
+                "headers.x-a: `mesage.id` is not known; there are message, endpoint, attempt, timestamp, payload, server and body",
             ],
         ),
         (
             "headers.x-a = '{{ message.ids }}'",
             vec![
-                "headers.x-a: `message.ids` is not known; message has id, event_type, event_id, channels and accepted_at",
+                "headers.x-a: `message.ids` is not known; message has id, event_type, event_id, channels, accepted_at and metadata",
             ],
         ),
         (
@@ -563,6 +564,7 @@ fn what_rendering_costs() {
                         endpoint: endpoint.clone(),
                         number,
                         now: NOW,
+                        server_url: settings.server_url.clone(),
                     })
                 });
                 std::hint::black_box(request.unwrap_or_else(|one| failed(one.failure)));

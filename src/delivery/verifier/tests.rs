@@ -24,7 +24,7 @@ fn request(
 ) -> (Captured, String) {
     let ScopedAttempt {
         message, endpoint, ..
-    } = example::attempt(profile);
+    } = example::attempt(profile, "https://webhooks.example.com".into());
     let mut endpoint = (*endpoint).clone();
     endpoint.method = Some(method);
     let secret = endpoint.secrets[0].secret.expose().to_owned();
@@ -42,6 +42,7 @@ fn sent(
         endpoint: endpoint.clone(),
         number: 1,
         now: NOW,
+        server_url: settings.server_url.clone(),
     };
     let prepared = Prepared::new(&endpoint, settings).unwrap();
     let request = prepared.request(&message, NOW, || TemplateScope::of_attempt(attempt));
@@ -229,7 +230,7 @@ fn any_of_several_signatures_is_enough() {
     let settings = SendSettings::from_config(&config(), &OwnAddresses::default()).unwrap();
     for (name, separator) in [("stripe", ","), ("standard", " ")] {
         let profile = &settings.profiles[name];
-        let attempt = example::attempt(profile);
+        let attempt = example::attempt(profile, "https://webhooks.example.com".into());
         let mut endpoint = (*attempt.endpoint).clone();
         let form = profile.settings.secret_form();
         let mut newest = endpoint.secrets[0].clone();

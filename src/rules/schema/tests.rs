@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 
 use super::*;
 
+/// That of a publish, in nanoseconds of a release build.
+const BUDGET_NANOS: u64 = 5_000_000;
+
 fn compiled(schema: &Value) -> Compiled {
     Compiled::of(&schema.to_string()).unwrap_or_else(|problems| panic!("{schema}: {problems:?}"))
 }

@@ -224,6 +224,7 @@ impl Place {
         let body = json!({
             "url": format!("{}{number}-of-{label}", receiver.url()), "uid": uid, "disabled": true,
             "eventTypes": [event_type], "headers": {"x-note": format!("note-of-{label}")},
+            "transformation": {"method": "POST"},
         });
         let endpoint = by.post(&format!("{application}/endpoint"), body).await;
         let endpoint = text(&endpoint["id"]);
