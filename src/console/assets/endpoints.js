@@ -44,7 +44,7 @@ function Events({ eventTypes, channels, filter }) {
   const [first, second, ...more] = eventTypes ?? [];
   return html`<div>${eventTypes ? [first, second].filter(Boolean).join(', ') + (more.length ? ` and ${more.length} more` : '') : 'Everything'}
     ${channels && html`<div class="muted small">${channels.length === 1 ? channels[0] : `${channels.length} entities`}</div>`}
-    ${filter && html`<${Badge} kind="plain">Filtered<//>`}</div>`;
+    ${filter && html`<div><${Badge} kind="plain">Filtered<//></div>`}</div>`;
 }
 
 function Toggle({ app, endpoint, changed }) {

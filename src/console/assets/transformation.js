@@ -102,7 +102,7 @@ function Versions({ where, at, done }) {
     setOpen(version);
   };
   const restore = async () => {
-    await api('POST', `${where}/transformation-versions/${open.number}/restore`);
+    await api('POST', `${where}/transformation-versions/restore`, { number: open.number });
     setOpen(null);
     toast(`Version ${open.number} is in effect again.`);
     done();
