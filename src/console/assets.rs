@@ -1,4 +1,4 @@
-//! The files of the pages, as they are in the source tree, and as `build.rs` compressed them.
+//! The files of the pages, our scripts without their comments, and as `build.rs` compressed them.
 
 /// A file and its compressed forms, where those are shorter.
 pub struct File {

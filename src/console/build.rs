@@ -1,4 +1,5 @@
 //! Compresses the files of the pages when the program is built, as much as can be, so that no start takes the time.
+//! Browsers get our scripts without the comments, with each line where it was.
 //!
 //! Writes `assets.rs`: a list of all files below `src/console/assets`, but the page that loads them, by name.
 
@@ -25,8 +26,13 @@ fn main() -> io::Result<()> {
     names.sort();
     let mut code = String::from("&[\n");
     for (number, name) in names.iter().enumerate() {
-        let path = assets.join(name);
-        let bytes = fs::read(&path)?;
+        let mut path = assets.join(name);
+        let mut bytes = fs::read(&path)?;
+        if name.ends_with(".js") && !name.starts_with("vendor/") {
+            path = out.join(format!("{number}.js"));
+            bytes = without_comments(&bytes);
+            fs::write(&path, &bytes)?;
+        }
         let form = |compressed: Vec<u8>, ending: &str| -> io::Result<String> {
             if compressed.len() >= bytes.len() {
                 return Ok("None".to_owned());
@@ -56,6 +62,25 @@ fn list(root: &Path, folder: &Path, names: &mut Vec<String>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A script with empty lines in place of those that are nothing but a comment. A comment of several lines begins with
+/// `/**` on a line of its own, and ends with `*/` on another.
+fn without_comments(script: &[u8]) -> Vec<u8> {
+    let script = std::str::from_utf8(script).expect("our scripts are UTF-8");
+    let mut kept = String::with_capacity(script.len());
+    let mut is_within = false;
+    for line in script.lines() {
+        let text = line.trim();
+        let begins = text == "/**";
+        let is_comment = text.starts_with("//") || (text.starts_with("/*") && text.ends_with("*/"));
+        if !(is_within || begins || is_comment) {
+            kept += line;
+        }
+        kept.push('\n');
+        is_within = (is_within || begins) && text != "*/";
+    }
+    kept.into_bytes()
 }
 
 fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {

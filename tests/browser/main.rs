@@ -5,7 +5,8 @@
 //! `console.mjs` do what customers and operators do there, `systems.mjs` follows the documents of
 //! the five systems, `access.mjs` has sign-in, roles and frames, `sessions.mjs` who is signed in, over a
 //! restart too, `verification.mjs` endpoints that are not verified, `holds.mjs` those that the operator
-//! holds, `health.mjs` those that fail, `contact.mjs` who hears of them by e-mail, `limits.mjs` refusals for a while, and
+//! holds, `health.mjs` those that fail, `contact.mjs` who hears of them by e-mail, `filters.mjs` what endpoints
+//! get, `transformations.mjs` how it is made anew, `limits.mjs` refusals for a while, and
 //! `large.mjs` ten thousand endpoints and the clock.
 //! `lib.mjs` watches every page: what the browser complains of fails. The scripts print a line a step,
 //! and leave screenshots in `target/browser`.
@@ -117,6 +118,16 @@ fn unverified_endpoints_say_so_and_addresses_of_requests_are_shown() {
 #[test]
 fn operators_hold_endpoints_and_release_them() {
     drive("holds", None, |place| start(launch(place)));
+}
+
+#[test]
+fn customers_choose_events_by_patterns_and_filters() {
+    drive("filters", None, |place| start(launch(place)));
+}
+
+#[test]
+fn customers_transform_their_requests() {
+    drive("transformations", None, |place| start(launch(place)));
 }
 
 #[test]

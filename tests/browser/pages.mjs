@@ -83,6 +83,8 @@ const SHARED = {
     },
   ],
   "attempts-filtered": [`/endpoint/${crm.id}?status=2&event=invoice.paid`],
+  filter: [`/endpoint/${books.id}/filter`],
+  transformation: [`/endpoint/${books.id}/transformation`],
   test: [`/endpoint/${books.id}/test`],
   samples: [`/endpoint/${books.id}/samples`],
   secret: [`/endpoint/${books.id}/secret`],

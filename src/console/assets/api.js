@@ -71,7 +71,7 @@ export async function api(method, path, body, { signal, query, exact, text: asTe
   if (answer.ok && asText) return text;
   let content = null;
   try {
-    content = text && JSON.parse(text, exact && JSON.rawJSON ? exactNumber : undefined);
+    content = text && (exact ? exactJson(text) : JSON.parse(text));
   } catch { /* What is not JSON has no detail to show. */ }
   if (answer.ok) return content || null;
   const detail = content?.detail;
@@ -94,6 +94,9 @@ function busy(status, isSignIn) {
 function exactNumber(_key, value, context) {
   return typeof value === 'number' && context && context.source !== String(value) ? JSON.rawJSON(context.source) : value;
 }
+
+/** JSON whose numbers JSON.stringify writes as they were. */
+export const exactJson = (text) => JSON.parse(text, JSON.rawJSON ? exactNumber : undefined);
 
 /** '?a=1&b=2', or '' where nothing is left. */
 export function queryString(query) {

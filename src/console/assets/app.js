@@ -14,6 +14,8 @@ const ofApplication = [
   ['/new', 'endpoint-form'],
   ['/endpoint/:ep/edit', 'endpoint-form'],
   ['/endpoint/:ep/test', 'test-event'],
+  ['/endpoint/:ep/filter', 'filter'],
+  ['/endpoint/:ep/transformation', 'transformation'],
   ['/endpoint/:ep/samples', 'samples'],
   ['/endpoint/:ep/secret', 'secret'],
   ['/endpoint/:ep/replay', 'replay'],

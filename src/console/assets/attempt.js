@@ -2,7 +2,7 @@
 
 import { api, appPath, list, pagePath, path } from './api.js';
 import { Attempts, DeliveryState, Facts, Next, endpointName, firstCrumb, isUnderWay, loadMessage, notSent, resend, sayAttempt, sayFailure, sayMs } from './history.js';
-import { Button, Code, Copy, LinkTo, Loaded, Page, Status, Time, html, prettyJson, useLoad, useMay, useState } from './ui.js';
+import { Button, Code, Copy, LinkTo, Loaded, Page, Status, Time, html, prettyJson, toast, useLoad, useMay, useState } from './ui.js';
 
 const ofConnection = ['content-length', 'host', 'date', 'connection', 'transfer-encoding'];
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
@@ -29,9 +29,10 @@ export function asCurl({ request, url }, payload) {
 
 export default function OneAttempt({ app, params: { msg, attempt: id } }) {
   const may = useMay();
+  const mayRead = may('readHistory');
+  const about = (what) => appPath(app, what);
   const [every, setEvery] = useState(0);
   const load = useLoad(async (signal) => {
-    const about = (what) => appPath(app, what);
     const [attempt, [message, payload]] = await Promise.all([api('GET', about(path`/msg/${msg}/attempt/${id}`), null, { signal }), loadMessage(app, msg, signal)]);
     const { data } = await list(about(path`/msg/${msg}/endpoint`), { limit: 250 }, { signal });
     // Nothing more happens at an endpoint that was deleted.
@@ -57,7 +58,7 @@ export default function OneAttempt({ app, params: { msg, attempt: id } }) {
         ['Took', sayTimings(attempt)],
         attempt.sentAgain && ['Note', 'The request was made once more on a new connection: the one before closed without an answer.'],
       ]} /></section>
-      <div class="split section"><${Sent} attempt=${attempt} payload=${payload} message=${message} /><${Answered} attempt=${attempt} /></div>
+      <div class="split section"><${Sent} attempt=${attempt} payload=${payload} message=${message} where=${delivery && mayRead && about(path`/endpoint/${delivery.id}`)} /><${Answered} attempt=${attempt} /></div>
       <div class="spread section-head"><h2>All attempts of this delivery</h2>${delivery && html`<span class="row"><${DeliveryState} of=${delivery} />${delivery.nextAttempt && !delivery.held && html`<span>next attempt <${Next} of=${delivery} /></span>`}</span>`}</div>
       <${Attempts} app=${app} rows=${all} here=${attempt.id} caption="All attempts of this delivery" />`}<//>
   <//>`;
@@ -92,7 +93,7 @@ export function Body({ text, label, level = 'h3' }) {
 export const Payload = ({ text, level = 'h3' }) => (text ? html`<${Body} text=${text} label="Payload" level=${level} />`
   : html`<${level}>Payload<//><p class="muted">${text === null ? 'The payload was deleted.' : 'Empty: requests have no body.'}</p>`);
 
-const Sent = ({ attempt: { request, url, failure }, payload, message }) => {
+const Sent = ({ attempt: { request, url, failure }, payload, message, where }) => {
   const isMade = request.method !== 'GET' && payload !== null && !isPayload({ request }, payload);
   const masked = Object.keys(request.headers).filter((name) => request.headers[name] === '***');
   return html`<section class="card stack" aria-labelledby="sent"><h2 id="sent">Request</h2>
@@ -101,11 +102,18 @@ const Sent = ({ attempt: { request, url, failure }, payload, message }) => {
   <${Headers} of=${request.headers} label="Request headers" />
   ${masked.length > 0 && html`<p class="hint">Not shown, because secret: ${masked.join(', ')}.</p>`}
   ${request.method === 'GET' && html`<p class="hint">A GET has no body. The message’s payload is:</p>`}
-  ${isMade && html`<p class="hint">The endpoint’s profile made another body of it.</p>`}
   <${Payload} text=${payload} />
+  ${isMade && html`<p class="hint">The endpoint’s transformation or profile made another body of it.</p>${where && html`<${Made} where=${where} id=${message.id} />`}`}
   ${message.channels && html`<p class="hint">Channels: ${message.channels.join(', ')}</p>`}
 </section>`;
 };
+
+/** The body that is made of a message today: the one of an attempt is not kept. */
+function Made({ where, id }) {
+  const [made, setMade] = useState(null);
+  const show = () => api('POST', `${where}/transformation-preview`, { messageIds: [id] }).then(({ data: [one] }) => setMade(one.request?.body ?? one.error.message), (error) => toast(error.message, 'bad'));
+  return made === null ? html`<div><${Button} class="small" onClick=${show}>Show the body as it is made today<//></div>` : html`<${Body} text=${made} label="Body as it is made today" />`;
+}
 
 const Answered = ({ attempt }) => html`<section class="card stack" aria-labelledby="answered"><h2 id="answered">Response</h2>
   ${attempt.responseStatusCode ? html`<p><strong>${attempt.responseStatusCode}</strong> after ${sayMs(attempt.responseDurationMs)}</p>

@@ -2,9 +2,11 @@
 // out of what is sent unless it was entered anew; an edit sends only what changed.
 
 import { api, appPath, list, listAll, pagePath, path, surface } from './api.js';
-import { endpointName } from './history.js';
+import { Errors, Pairs, filled, object, pairs } from './fields.js';
+import { FilterField, filterOf, filterProblem, readEndpoint } from './filter.js';
+import { endpointName, takes } from './history.js';
 import {
-  Addresses, Button, Field, Form, Loaded, NotAllowed, Page, count, duration, html, labels, navigate, toast, useErrors, useForm, useId, useLayoutEffect, useLoad, useMay, useMemo, useRef, useSession, useState, warnAt,
+  Addresses, Button, Field, Form, Loaded, NotAllowed, Page, count, duration, html, labels, navigate, toast, useErrors, useForm, useId, useLoad, useMay, useMemo, useRef, useSession, useState, warnAt,
 } from './ui.js';
 
 export default function EndpointForm({ app, params: { ep } }) {
@@ -19,7 +21,7 @@ function Whole({ app, ep }) {
   const at = ep && appPath(app, path`/endpoint/${ep}`);
   const load = useLoad(async (signal) => {
     const [endpoint, headers, profiles, types, channels] = await Promise.all([
-      at && api('GET', at, null, { signal }),
+      at && readEndpoint(at, signal),
       at && api('GET', `${at}/headers`, null, { signal }),
       list('/profile', null, { signal }),
       listAll('/event-type', {}, { signal }),
@@ -34,8 +36,6 @@ function Whole({ app, ep }) {
     <${Loaded} of=${load}>${(data) => html`<${Editor} ...${data} app=${app} at=${at} back=${back} />`}<//>
   <//>`;
 }
-
-const pairs = (object) => Object.entries(object ?? {}).map(([name, value]) => ({ name, value }));
 
 function valuesOf(endpoint, headers, profiles) {
   const retry = endpoint?.retry;
@@ -56,13 +56,11 @@ function valuesOf(endpoint, headers, profiles) {
     retry: retry ? (retry.delaysSeconds ? 'list' : 'kept') : '', delays: retry?.delaysSeconds?.join(', ') ?? '', kept: retry,
     timeoutSeconds: String(endpoint?.timeoutSeconds ?? ''), throttleRate: String(endpoint?.throttleRate ?? ''),
     breakerFailures: String(endpoint?.breakerFailures ?? ''), disableAfterHours: String(endpoint?.disableAfterHours ?? ''),
-    metadata: pairs(endpoint?.metadata).map((row, key) => ({ ...row, key })),
+    metadata: pairs(endpoint?.metadata), filter: endpoint?.filterText ?? '',
   };
 }
 
 const number = (value) => (value.trim() === '' ? null : Number(value));
-const object = (rows) => Object.fromEntries(rows.map(({ name, value }) => [name.trim(), value]));
-const filled = (rows) => rows.filter(({ name, value }) => name.trim() || value);
 /** Whether requests go to another receiver: what was entered for the old one is not taken along. */
 function moves(old, url) {
   if (!URL.canParse(old) || !URL.canParse(url)) return false;
@@ -82,7 +80,7 @@ function bodyOf(values) {
     basicAuth: values.basic ? { username: values.username, ...(values.password && { password: values.password }) } : null,
     headers: object(rows.filter((row) => !row.secret)),
     authHeaders: object(rows.filter((row) => row.secret)),
-    eventTypes: values.eventTypes, channels: values.channels,
+    eventTypes: values.eventTypes, channels: values.channels, filter: filterOf(values.filter),
     retry: { '': null, kept: values.kept, list: { ...(values.kept?.delaysSeconds && values.kept), delaysSeconds: waits(values).map(Number) } }[values.retry],
     timeoutSeconds: number(values.timeoutSeconds), throttleRate: number(values.throttleRate),
     breakerFailures: number(values.breakerFailures), disableAfterHours: number(values.disableAfterHours),
@@ -92,7 +90,7 @@ function bodyOf(values) {
 
 /** What the server could not tell, or not in these words. */
 function check(values, endpoint, moved) {
-  const wrong = {};
+  const wrong = filterProblem(values);
   const whole = /^\d+$/;
   if (!values.url.trim()) wrong['body.url'] = 'Enter the URL that requests are sent to.';
   if (values.eventTypes?.length === 0) wrong['body.eventTypes'] = `Choose at least one event, or ${labels.all_events}.`;
@@ -181,8 +179,8 @@ function Editor({ app, at, back, endpoint, headers, profiles, types, channels })
   const events = useMemo(() => {
     const known = new Set(types.map(({ name }) => name));
     return [
-      ...types.map(({ name, description, groupName, deprecated }) => ({ name, hint: [deprecated && 'Deprecated.', description].filter(Boolean).join(' '), path: [...(groupName ? [groupName] : []), ...name.split('.').slice(0, -1)] })),
-      ...(initial.eventTypes ?? []).filter((name) => !known.has(name)).map((name) => ({ name, hint: 'Not in the catalogue', path: [] })),
+      ...types.map(({ name, description, groupName, deprecated, featureFlags }) => ({ name, byName: featureFlags?.length > 0, hint: [deprecated && 'Deprecated.', description].filter(Boolean).join(' '), path: [...(groupName ? [groupName] : []), ...name.split('.').slice(0, -1)] })),
+      ...(initial.eventTypes ?? []).filter((name) => !known.has(name) && !isPattern(name)).map((name) => ({ name, hint: 'Not in the catalogue', path: [] })),
     ];
   }, [types]);
   const methods = profile?.methods ?? [];
@@ -197,8 +195,9 @@ function Editor({ app, at, back, endpoint, headers, profiles, types, channels })
       ${moved && html`<p class="notice">This is another receiver than before: enter what only the former one knew again.</p>`}
       ${takesSecret && html`<${SecretField} profile=${profile} isNew=${!endpoint} set=${set} />`}
     </section>
-    <section class="card"><h2>Events</h2><${Picker} label="Events" all=${labels.all_events} loc="body.eventTypes" items=${events} value=${values.eventTypes} onChange=${(next) => set('eventTypes', next)} /></section>
+    <section class="card"><h2>Events</h2><${Picker} label="Events" all=${labels.all_events} loc="body.eventTypes" patterns items=${events} value=${values.eventTypes} onChange=${(next) => set('eventTypes', next)} /></section>
     ${entities.length > 0 && html`<section class="card"><h2>Entities</h2><p class="hint">The kinds of things that events are about.</p><${Picker} label="Entities" all=${labels.all_entities} loc="body.channels" columns items=${entities} value=${values.channels} onChange=${(next) => set('channels', next)} /></section>`}
+    <${Filter} form=${form} />
     <section class="card"><h2>Authentication and headers</h2><${Authentication} form=${form} endpoint=${endpoint} /></section>
     <${Advanced} form=${form} profile=${profile} />
   <//>`;
@@ -239,39 +238,9 @@ function Authentication({ form, endpoint }) {
     <${Pairs} legend="Headers" hint="Sent with every request. The values of secret ones are never shown again." name="headers" locs=${['body.headers', 'body.authHeaders']} add="Add Header" form=${form} secrets />`;
 }
 
-function Errors({ loc, id }) {
-  const errors = useErrors(loc);
-  return errors.length > 0 && html`<p class="field-error" id=${id} role="alert" tabindex="-1">${errors.join(' · ')}</p>`;
-}
-
-/** Rows of a name and a value. */
-function Pairs({ legend, hint, name, locs, add, form, secrets }) {
-  const rows = form.values[name];
-  const box = useRef();
-  const put = (next) => form.set(name, next);
-  const edit = (key, changes) => put(rows.map((row) => (row.key === key ? { ...row, ...changes } : row)));
-  const added = useRef(false);
-  useLayoutEffect(() => {
-    if (added.current) box.current.querySelector('li:last-child > input').focus();
-    added.current = false;
-  });
-  const more = () => {
-    added.current = true;
-    put([...rows, { key: Math.max(-1, ...rows.map(({ key }) => key)) + 1, name: '', value: '' }]);
-  };
-  const remove = (key) => {
-    put(rows.filter((row) => row.key !== key));
-    box.current.querySelector('.add').focus();
-  };
-  return html`<fieldset ref=${box}><legend>${legend}</legend><p class="hint">${hint}</p>
-    <ul class="pairs">${rows.map((row, i) => html`<li key=${row.key}>
-      <input aria-label=${`Name of ${legend.toLowerCase()} ${i + 1}`} placeholder="Name" value=${row.name} readonly=${!!row.was && row.was !== 'plain'} spellcheck=${false} autocomplete="off" onInput=${({ target }) => edit(row.key, { name: target.value })} />
-      <input aria-label=${`Value of ${row.name || i + 1}`} type=${row.secret ? 'password' : 'text'} placeholder=${row.was && row.secret ? 'Unchanged' : 'Value'} value=${row.value} spellcheck=${false} autocomplete=${row.secret ? 'new-password' : 'off'} onInput=${({ target }) => edit(row.key, { value: target.value })} />
-      <span class="row">${secrets && html`<label class="row"><input type="checkbox" checked=${!!row.secret} disabled=${row.was === 'sensitive' || row.was === 'auth'} onChange=${({ target }) => edit(row.key, { secret: target.checked })} />Secret</label>`}
-        <${Button} kind="quiet" class="small" aria-label=${`Remove ${row.name || `row ${i + 1}`}`} onClick=${() => remove(row.key)}>Remove<//></span>
-    </li>`)}</ul>
-    ${locs.map((loc) => html`<${Errors} loc=${loc} />`)}
-    <div><${Button} class="small add" onClick=${more}>${add}<//></div></fieldset>`;
+function Filter({ form }) {
+  const [open] = useState(!!form.values.filter);
+  return html`<details class="card" open=${open || Object.keys(form.fields).some((key) => key.startsWith('body.filter'))}><summary><h2>Filter</h2></summary><div class="stack"><${FilterField} form=${form} /></div></details>`;
 }
 
 function Advanced({ form, profile }) {
@@ -317,11 +286,13 @@ function grow(items, depth = 0) {
 
 const drawnMax = 1000;
 
+const isPattern = (name) => name.includes('*');
+
 /**
  * Everything by one switch ("Send Me Everything"), or a selection from a searchable tree of checkboxes: one stop for Tab, arrow keys
- * within. value: null for everything, or the names chosen.
+ * within. value: null for everything, or the names chosen; patterns: those with a `*`, too, of which an item that is `byName` is not one.
  */
-function Picker({ label, all, loc, items, value, onChange, columns }) {
+function Picker({ label, all, loc, items, value, onChange, columns, patterns }) {
   const id = useId();
   const box = useRef();
   const [search, setSearch] = useState('');
@@ -329,12 +300,20 @@ function Picker({ label, all, loc, items, value, onChange, columns }) {
   const [here, setHere] = useState(null);
   const errors = useErrors(loc);
   const word = search.trim().toLowerCase();
-  const shown = useMemo(() => items.filter(({ name, hint, path: at }) => !word || [name, hint, ...at].some((one) => one?.toLowerCase().includes(word))), [items, word]);
+  const pattern = patterns && isPattern(word) && search.trim();
+  const takenBy = (one) => items.filter(({ name, byName }) => !byName && takes(one, name));
+  const shown = useMemo(() => (pattern ? takenBy(pattern) : items.filter(({ name, hint, path: at }) => !word || [name, hint, ...at].some((one) => one?.toLowerCase().includes(word)))), [items, word]);
   const tree = useMemo(() => grow(shown.slice(0, drawnMax)), [shown]);
   const chosen = new Set(value);
+  const asked = [...chosen].filter((name) => patterns && isPattern(name)).map((one) => [one, takenBy(one).map(({ name }) => name)]);
+  const also = new Map(asked.flatMap(([one, names]) => names.map((name) => [name, one])));
   const put = (names, on) => {
     for (const name of names) chosen[on ? 'add' : 'delete'](name);
     onChange([...chosen]);
+  };
+  const add = () => {
+    put([pattern], true);
+    setSearch('');
   };
   const toggleAll = ({ target }) => {
     if (target.checked) setLast(value);
@@ -355,23 +334,30 @@ function Picker({ label, all, loc, items, value, onChange, columns }) {
     const key = `${id}-${n++}`;
     const names = node.names ?? [node.item.name];
     const on = names.filter((name) => chosen.has(name)).length;
+    const isSome = on > 0 || names.some((name) => also.has(name));
     const name = node.label ?? node.item.name;
-    const hint = node.item?.hint;
+    const by = !chosen.has(name) && also.get(name);
+    const hint = [by && `Taken by ${by}.`, node.item?.hint].filter(Boolean).join(' ');
     return html`<li key=${name}><div class=${`node ${node.label ? 'group' : ''}`}>
-      <input type="checkbox" id=${key} checked=${on === names.length} indeterminate=${on > 0 && on < names.length} tabindex=${stop === name ? 0 : -1}
+      <input type="checkbox" id=${key} checked=${on === names.length} indeterminate=${isSome && on < names.length} tabindex=${stop === name ? 0 : -1}
         aria-describedby=${hint ? `${key}-hint` : null} onFocus=${() => setHere(name)} onChange=${({ target }) => put(names, target.checked)} />
       <div><label for=${key}>${name}</label>${hint && html` <span class="hint" id=${`${key}-hint`}>${hint}</span>`}</div></div>
       ${node.children && html`<ul>${node.children.map(draw)}</ul>`}</li>`;
   };
   return html`<fieldset aria-describedby=${errors.length ? `${id}-error` : null}><legend class="visually-hidden">${label}</legend>
     <label class="row switch"><input type="checkbox" role="switch" checked=${value === null} aria-invalid=${errors.length ? 'true' : null} onChange=${toggleAll} />${all}</label>
-    <${Errors} loc=${loc} id=${`${id}-error`} />
+    <${Errors} loc=${loc} id=${`${id}-error`} of=${value ?? []} />
     ${value !== null && html`<div class="filters">
-        <input class="search" type="search" aria-label=${`Search ${label.toLowerCase()}`} placeholder="Search" value=${search} onInput=${({ target }) => setSearch(target.value)} onKeyDown=${(event) => event.key === 'Enter' && event.preventDefault()} />
-        <${Button} class="small" onClick=${() => put(shown.map(({ name }) => name), true)}>Choose ${word ? 'these' : 'all'}<//>
-        <${Button} class="small" disabled=${!value.length} onClick=${() => put(shown.map(({ name }) => name), false)}>Clear<//>
-        <span class="muted small" role="status">${value.length} of ${items.length} chosen</span>
+        <input class="search" type="search" aria-label=${`Search ${label.toLowerCase()}`} placeholder=${patterns ? 'Search, or a pattern: invoice.*' : 'Search'} value=${search} onInput=${({ target }) => setSearch(target.value)}
+          onKeyDown=${(event) => { if (event.key === 'Enter') { event.preventDefault(); if (pattern) add(); } }} />
+        ${pattern ? html`<${Button} class="small" onClick=${add}>Add the pattern ${pattern}<//>` : html`<${Button} class="small" onClick=${() => put(shown.map(({ name }) => name), true)}>Choose ${word ? 'these' : 'all'}<//>
+        <${Button} class="small" disabled=${!value.length} onClick=${() => put(shown.map(({ name }) => name), false)}>Clear<//>`}
+        <span class="muted small" role="status">${pattern ? `It takes ${shown.length} of ${items.length}` : `${items.filter(({ name }) => chosen.has(name) || also.has(name)).length} of ${items.length} chosen`}</span>
       </div>
+      ${patterns && html`<p class="hint">In a pattern, * is one part between dots, and ** at the end is one or more.</p>`}
+      ${asked.length > 0 && html`<ul class="plain" aria-label="Patterns">${asked.map(([one, names]) => html`<li class="row" key=${one}><code>${one}</code>
+        <span class="hint">takes ${names.length} of ${items.length}${names.length > 0 && `: ${names.slice(0, 6).join(', ')}${names.length > 6 ? ', …' : ''}`}</span>
+        <${Button} kind="quiet" class="small" aria-label=${`Remove ${one}`} onClick=${() => put([one], false)}>Remove<//></li>`)}</ul>`}
       ${tree.length ? html`<div class="tree-box" ref=${box} role="group" aria-label=${`${label}, arrow keys move`} onKeyDown=${move}><ul class=${`tree ${columns ? 'columns' : ''}`}>${tree.map(draw)}</ul></div>${shown.length > drawnMax && html`<p class="hint">These are the first ${drawnMax} of ${shown.length}: search for others.</p>`}` : html`<p class="muted">${items.length ? 'Nothing has this in its name.' : 'There are no event types yet.'}</p>`}`}
   </fieldset>`;
 }

@@ -3,9 +3,9 @@
 import { api, appPath, list, pagePath, path } from './api.js';
 import { Bars, Line } from './chart.js';
 import { hold } from './hold.js';
-import { Attempts, EndpointPage, Facts, MessageFilters, Switch, act, asked, classes, endpointName, noFilters, nothing, orNothing, sayMs, useEndpoint } from './history.js';
+import { Attempts, EndpointPage, Facts, MessageFilters, Switch, act, asked, classes, endpointName, noFilters, nothing, orNothing, sayMs, sayTransformation, useEndpoint } from './history.js';
 import { navigate, useQuery } from './router.js';
-import { Addresses, Button, Copy, Empty, Field, LinkButton, Loaded, Pager, Status, Time, announce, count, duration, endpointState, html, isUnverified, labels, toast, useEffect, useLoad, useMay, useSession, useState } from './ui.js';
+import { Addresses, Button, Copy, Empty, Field, LinkButton, LinkTo, Loaded, Pager, Status, Time, announce, count, duration, endpointState, html, isUnverified, labels, toast, useEffect, useLoad, useMay, useSession, useState } from './ui.js';
 import { Notice } from './notices.js';
 
 const HOUR = 3600000;
@@ -51,7 +51,7 @@ export default function EndpointOverview({ app, params: { ep } }) {
       ${may('holdEndpoints') && !endpoint.hold && html`<${Button} onClick=${() => hold(where, `“${name}”`, reload)}>Hold<//>`}
       <${Button} kind="danger" onClick=${remove}>Delete<//>`}>${() => html`
     <${Notice} endpoint=${endpoint} health=${health} name=${name} where=${where} set=${of.set} reload=${reload} />
-    <${Settings} endpoint=${endpoint} where=${where} />
+    <${Settings} app=${app} endpoint=${endpoint} where=${where} />
     <${Health} where=${where} waiting=${health?.waiting} says=${sayWaits(endpoint)} />
     <${Log} app=${app} ep=${ep} endpoint=${endpoint} />
   `}<//>`;
@@ -79,7 +79,8 @@ const orNull = (error) => {
 
 const some = (names, all) => (names ? html`<span title=${names.join(', ')}>${names.slice(0, 6).join(', ')}${names.length > 6 && `, and ${names.length - 6} more`}</span>` : all);
 
-function Settings({ endpoint, where }) {
+function Settings({ app, endpoint, where }) {
+  const here = pagePath(app, path`/endpoint/${endpoint.id}`);
   const may = useMay();
   const more = useLoad((signal) => Promise.all([api('GET', `${where}/headers`, null, { signal }), api('GET', path`/profile/${endpoint.profile}`, null, { signal }).catch(orNull)]), [where, endpoint.updatedAt]);
   const addresses = useSession().sourceAddresses;
@@ -93,6 +94,8 @@ function Settings({ endpoint, where }) {
     addresses.length > 0 && ['Requests come from', html`<${Addresses} of=${addresses} /> <${Copy} text=${addresses.join('\n')} label=${addresses.length > 1 ? 'Copy addresses' : 'Copy address'} />`],
     ['Events', some(endpoint.eventTypes, labels.all_events)],
     endpoint.channels && ['Entities', some(endpoint.channels)],
+    endpoint.filter && ['Filter', html`<${LinkTo} to=${`${here}/filter`}>By ${Object.keys(endpoint.filter).join(', ')}<//>`],
+    endpoint.transformation && ['Transformation', html`<${LinkTo} to=${`${here}/transformation`}>Of ${sayTransformation(endpoint.transformation)}<//>`],
     ['Request', html`${endpoint.method ?? 'The profile is not configured any more'}, profile <strong>${endpoint.profile}</strong>${profile && html`<br /><span class="muted small">${profile.description}</span>`}`],
     authentication.length > 0 && ['Authentication', authentication.map((line) => html`<div>${line}</div>`)],
     may('readSecrets') && (profile?.standardWebhooks || profile?.signatures?.length !== 0) && ['Signing secret', html`<${Secret} where=${where} />`],

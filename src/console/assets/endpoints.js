@@ -1,7 +1,7 @@
 // "Webhooks": an application's endpoints with their health, searched and filtered on the server.
 
 import { api, appPath, list, pagePath, path } from './api.js';
-import { Button, Empty, LinkButton, Loaded, Page, Pager, Search, Table, count, html, isUnverified, labels, toast, useLoad, useMay, useQuery, useSession, useState } from './ui.js';
+import { Badge, Button, Empty, LinkButton, Loaded, Page, Pager, Search, Table, count, html, isUnverified, labels, toast, useLoad, useMay, useQuery, useSession, useState } from './ui.js';
 import { Rate } from './chart.js';
 import { endpointName } from './history.js';
 import { OfApplication, enable, release } from './hold.js';
@@ -40,10 +40,11 @@ export default function Endpoints({ app }) {
 }
 
 /** What an endpoint gets, in few words. */
-function Events({ eventTypes, channels }) {
+function Events({ eventTypes, channels, filter }) {
   const [first, second, ...more] = eventTypes ?? [];
   return html`<div>${eventTypes ? [first, second].filter(Boolean).join(', ') + (more.length ? ` and ${more.length} more` : '') : 'Everything'}
-    ${channels && html`<div class="muted small">${channels.length === 1 ? channels[0] : `${channels.length} entities`}</div>`}</div>`;
+    ${channels && html`<div class="muted small">${channels.length === 1 ? channels[0] : `${channels.length} entities`}</div>`}
+    ${filter && html`<div><${Badge} kind="plain">Filtered<//></div>`}</div>`;
 }
 
 function Toggle({ app, endpoint, changed }) {

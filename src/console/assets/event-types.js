@@ -2,9 +2,11 @@
 // Schemas and examples stay as they are written: their bytes are cut out of the answer and put into the request.
 
 import { api, list, path } from './api.js';
+import { Errors, Json, isObject, members, wrongIn } from './fields.js';
+import { Choices } from './history.js';
 import { FormDialog, col, destroy, words } from './operator.js';
 import {
-  Badge, Button, Code, Dialog, Empty, ErrorBox, Field, Form, Loaded, Page, Pager, Search, Table, Time, base, html, navigate, prettyJson, toast, useErrors, useForm, useLoad, useMay, useQuery, useState,
+  Badge, Button, Code, Dialog, Empty, ErrorBox, Field, Form, Loaded, Page, Pager, Search, Table, Time, base, count, html, navigate, prettyJson, toast, useErrors, useForm, useLoad, useMay, useQuery, useState,
 } from './ui.js';
 
 const here = `${base}/event-types`;
@@ -46,35 +48,7 @@ function Add({ onClose }) {
     <${Field} label="Name" name="name" spellcheck="false" hint="Such as invoice.paid; it stays." /><${Field} label="Description" name="description" /><${Field} label="Group" name="groupName" optional spellcheck="false" /><//>`;
 }
 
-/** The texts of an object's values, by their names. */
-function members(json) {
-  const found = {};
-  let depth = 0;
-  let word;
-  let name;
-  let from;
-  for (const { 0: token, index } of json.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\],:]/g)) {
-    depth += '{['.includes(token) - '}]'.includes(token);
-    if (depth === 1 && token === ':') [name, from] = [word, index + 1];
-    else if (name != null && (depth === 1 ? token === ',' : !depth)) {
-      found[name] = json.slice(from, index).trim();
-      name = null;
-    } else if (depth === 1 && name == null && token[0] === '"') word = JSON.parse(token);
-  }
-  return found;
-}
-
 const kinds = ['null', 'boolean', 'object', 'array', 'number', 'integer', 'string'];
-const isObject = (value) => value && typeof value === 'object' && !Array.isArray(value);
-
-/** What is wrong with an object's text, if anything. */
-function wrongIn(text) {
-  try {
-    return isObject(JSON.parse(text)) ? '' : 'This must be a JSON object.';
-  } catch ({ message }) {
-    return `This is not JSON: ${message}`;
-  }
-}
 
 /** What in a schema means nothing, as sentences. */
 function lint(schema, at = '') {
@@ -110,6 +84,12 @@ function One({ name }) {
     <${Loaded} of=${load}>${(type) => html`<${change ? Edit : Read} key=${type.updatedAt} type=${type} done=${load.reload} />`}<//><//>`;
 }
 
+const strictness = [
+  ['off', 'Not checked', 'The schema tells receivers what to expect; payloads may differ.'],
+  ['warn', 'Warn', 'What does not fit is accepted. The answer to the publisher says so, and it is counted.'],
+  ['reject', 'Reject', 'What does not fit is refused, with each place where it differs.'],
+];
+
 const Read = ({ type }) => html`<div class="stack"><p>${type.description}</p>
   ${[['Example', type.example], ...Object.entries(type.schemas).reverse().map(([version, text]) => [`Schema, version ${version}`, text])].map(([title, text]) => text && html`
     <section class="card"><h2>${title}</h2><${Code} text=${text} label=${title} json /></section>`)}</div>`;
@@ -132,8 +112,8 @@ function Edit({ type, done }) {
     choose(wrong[0]?.[2] ?? version);
     return Object.fromEntries(wrong);
   };
-  const save = async ({ description, groupName, featureFlags, channels, deprecated }) => {
-    const rest = JSON.stringify({ description, groupName: groupName || null, featureFlags: words(featureFlags), channels: words(channels), deprecated, archived });
+  const save = async ({ description, groupName, featureFlags, channels, deprecated, validate }) => {
+    const rest = JSON.stringify({ description, groupName: groupName || null, featureFlags: words(featureFlags), channels: words(channels), deprecated, archived, validate });
     const texts = Object.entries(schemas).map(([key, text]) => `${JSON.stringify(key)}:${text}`);
     await api('PUT', path`/event-type/${name}`, `${rest.slice(0, -1)},"example":${example.trim() || null},"schemas":${texts.length ? `{${texts}}` : null}}`);
     toast(`${name} was saved.`);
@@ -148,18 +128,11 @@ function Edit({ type, done }) {
         ${version && html`<${Field} label="Version" hideLabel type="select" value=${version} onInput=${choose} options=${versions.map((key) => [key, `Version ${key}`])} />`}
         <${Button} class="small" onClick=${add}>Add version<//></div></div>
       ${version ? html`<${Json} key=${version} label=${`JSON Schema, version ${version}`} loc=${`body.schemas.${version}`} rows="14" value=${schemas[version]} onInput=${(text) => put(version, text)} judge=${lint}
-        after=${html`<${Button} class="small" onClick=${() => put(version)}>Remove version<//>`} />` : html`<p class="muted">None. A schema tells receivers what to expect; messages are not held against it.</p>`}</section>
+        after=${html`<${Button} class="small" onClick=${() => put(version)}>Remove version<//>`} />` : html`<p class="muted">None. A schema tells receivers what to expect, and payloads can be checked against it.</p>`}
+      <${Choices} label="Check payloads against the newest version" name="validate" form=${form} options=${strictness} /><${Errors} loc="body.validate" />
+      ${type.schemaWarnings > 0 && html`<p>${count(type.schemaWarnings)} payload${type.schemaWarnings > 1 && 's'} did not fit since the server started.</p>`}</section>
     <section class="card"><h2>Example</h2><${Json} label="Example payload" loc="body.example" rows="8" value=${example} onInput=${(text) => set('example', text)} hint="Tests send exactly this text." /></section>
   <//>`;
-}
-
-/** A field for an object's text, which says what is wrong with it as one types; judge gives further sentences. */
-function Json({ value, after, judge, ...rest }) {
-  const wrong = value.trim() && wrongIn(value);
-  const doubts = judge && value.trim() && !wrong ? judge(JSON.parse(value)) : [];
-  return html`<${Field} type="textarea" class="code-input" spellcheck="false" value=${value} error=${useErrors(rest.loc).includes(wrong) ? null : wrong} ...${rest} />
-    ${doubts.length > 0 && html`<div class="notice warn" role="status">${doubts.slice(0, 8).map((text) => html`<p>${text}</p>`)}</div>`}
-    <div class="row"><${Button} class="small" disabled=${wrong || !value} onClick=${() => rest.onInput(prettyJson(value))}>Format<//>${after}</div>`;
 }
 
 function Import({ onClose, done }) {

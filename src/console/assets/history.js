@@ -2,6 +2,7 @@
 // filters, payloads as they were published, the frame of an endpoint's pages, and small controls.
 
 import { api, appPath, list, pagePath, path, surface } from './api.js';
+import { members } from './fields.js';
 import { Finder } from './operator.js';
 import { Button, Field, LinkTo, Loaded, NotAllowed, Page, Search, Status, Table, Tabs, Time, confirm, duration, html, toast, useEffect, useLoad, useMay, useState } from './ui.js';
 
@@ -51,7 +52,7 @@ export async function loadMessage(app, id, signal) {
   const text = await api('GET', appPath(app, path`/msg/${id}`), null, { signal, text: true });
   const message = JSON.parse(text);
   if (message.payloadDeleted) return [message, null];
-  return [message, message.rawPayload ?? text.slice(text.indexOf(',"payload":') + 11, text.lastIndexOf(',"timestamp":"'))];
+  return [message, message.rawPayload ?? members(text).payload];
 }
 
 /* Small controls */
@@ -155,22 +156,44 @@ export function useEndpoint(app, ep) {
   return { ...load, data: load.data ?? (load.error ? undefined : known.get(app + ep)) };
 }
 
+/** Whether an endpoint's choice, a name or a pattern, takes an event type: `*` is one segment, `**` at the end one or more. */
+export const takes = (choice, name) => {
+  const [want, have] = [choice.split('.'), name.split('.')];
+  return (want.at(-1) === '**' ? have.length >= want.length : have.length === want.length) && want.every((one, i) => one === have[i] || /^\*\*?$/.test(one));
+};
+
+/** What an endpoint's transformation makes anew. */
+export const sayTransformation = ({ body, method, contentType, headers }) => [body && 'body', ...Object.keys(headers ?? {}), method, contentType].filter(Boolean).join(', ');
+
 /** What an endpoint is called. */
 export const endpointName = (endpoint) => endpoint?.description || endpoint?.url || 'Endpoint';
 
 /** The crumb of the portal's first page. */
 export const firstCrumb = (app) => (surface === 'portal' ? [['Webhooks', pagePath(app)]] : []);
 
+const profiles = new Map();
+/** Whether an endpoint may have a transformation, by its profile, or has one; on that page, as long as it is not known. */
+function useTransforms({ profile, transformation } = {}, part) {
+  const { data = part === '/transformation' } = useLoad(async () => {
+    if (profile && !profiles.has(profile)) profiles.set(profile, (await api('GET', path`/profile/${profile}`)).transformations);
+    return profiles.get(profile);
+  }, [profile]);
+  return data || !!transformation;
+}
+
 /** The frame of an endpoint's pages, with its parts as tabs; children(endpoint). The rest goes to Page. */
 export function EndpointPage({ app, of, ep, part, title, children, ...rest }) {
   const may = useMay();
+  const transforms = useTransforms(of.data, part);
   const at = (below) => pagePath(app, path`/endpoint/${ep}` + below);
   const parts = [
     ['', 'Overview'],
+    ['/filter', 'Filter'],
     may('sendAgain') && ['/test', 'Send a test'],
     ['/samples', 'Code samples'],
     may('readSecrets') && ['/secret', 'Signing secret'],
     may('sendAgain') && ['/replay', 'Recover and replay'],
+    transforms && ['/transformation', 'Transformation'], // Last: it is known a moment later, and must move no other.
   ].filter(Boolean);
   const name = endpointName(of.data);
   useEffect(() => document.querySelector('.tabs [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' }), []);

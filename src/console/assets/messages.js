@@ -2,10 +2,11 @@
 
 import { api, appPath, list, pagePath, path } from './api.js';
 import { Payload } from './attempt.js';
+import { Pairs, filled, object } from './fields.js';
 import { Attempts, DeliveryState, Facts, FormFinder, MessageFilters, Next, asked, findChannels, findEvents, isUnderWay, loadMessage, noFilters, nothing, orNothing, resend } from './history.js';
 import { FormDialog, words } from './operator.js';
 import { navigate, useQuery } from './router.js';
-import { Badge, Button, Empty, Field, LinkTo, Loaded, NotAllowed, Page, Pager, Table, Time, html, toast, useForm, useLoad, useMay, useState } from './ui.js';
+import { Badge, Button, Empty, Field, LinkTo, Loaded, NotAllowed, Page, Pager, Table, Time, html, toast, useForm, useLoad, useMay, useState, warnAt } from './ui.js';
 
 export default ({ app, params }) => (params.msg ? html`<${OneMessage} app=${app} id=${params.msg} />` : html`<${Messages} app=${app} />`);
 
@@ -52,11 +53,14 @@ export function payloadProblem(text) {
 export const withPayload = (body, payload) => `${JSON.stringify(body).slice(0, -1)},"payload":${payload}}`;
 
 function Publish({ app, onClose }) {
-  const form = useForm({ eventType: '', payload: '{\n  \n}', channels: '', eventId: '' });
-  const publish = async ({ eventType, payload, channels, eventId }) => {
-    const { id } = await api('POST', appPath(app, '/msg'), withPayload({ eventType: eventType.trim(), channels: words(channels) ?? undefined, eventId: eventId.trim() || undefined }, payload));
-    toast('The message is published.');
-    navigate(pagePath(app, path`/message/${id}`), { force: true });
+  const form = useForm({ eventType: '', payload: '{\n  \n}', channels: '', eventId: '', metadata: [] });
+  const publish = async ({ eventType, payload, channels, eventId, metadata }) => {
+    const rows = filled(metadata);
+    const { id, endpointsMatched: matched, warnings } = await api('POST', appPath(app, '/msg'), withPayload({ eventType: eventType.trim(), channels: words(channels) ?? undefined, eventId: eventId.trim() || undefined, metadata: rows.length ? object(rows) : undefined }, payload));
+    toast(`The message is published. ${matched ? `${matched} endpoint${matched > 1 ? 's' : ''} matched.` : 'No endpoint matched.'}`);
+    const to = pagePath(app, path`/message/${id}`);
+    warnAt(to, warnings?.map(({ loc, msg }) => `${loc.slice(1).join('.')}: ${msg}`));
+    navigate(to, { force: true });
   };
   const check = ({ eventType, payload }) => {
     const problem = payloadProblem(payload);
@@ -64,9 +68,10 @@ function Publish({ app, onClose }) {
   };
   return html`<${FormDialog} title="Publish a message" wide form=${form} onClose=${onClose} onSubmit=${publish} check=${check} submit="Publish">
     <${FormFinder} form=${form} label="Event" name="eventType" find=${findEvents} />
-    <${Field} label="Payload" name="payload" type="textarea" rows="10" class="code-input" spellcheck=${false} />
+    <${Field} label="Payload" name="payload" placed type="textarea" rows="10" class="code-input" spellcheck=${false} />
     <${FormFinder} form=${form} label="Channels" optional name="channels" find=${findChannels} hint="Up to five, separated by commas." />
     <${Field} label="Event ID" optional name="eventId" hint="Your own ID for it." />
+    <${Pairs} legend="Metadata" hint="For filters and templates of endpoints; not sent by itself." name="metadata" locs=${['body.metadata']} add="Add Metadata" form=${form} />
   <//>`;
 }
 
@@ -100,12 +105,13 @@ function OneMessage({ app, id }) {
           message.contentType && ['Content type', html`<span class="mono break">${message.contentType}</span>`],
           message.channels && ['Channels', labels(message.channels)],
           message.tags && ['Tags', labels(message.tags)],
+          ...[['Metadata', 'metadata'], ['Headers', 'headers']].map(([label, name]) => Object.keys(message[name] ?? {}).length > 0 && [label, Object.entries(message[name]).map((pair) => html`<div>${pair.join(': ')}</div>`)]),
         ]} /></section>
         <div class="card stack"><${Payload} text=${payload} level="h2" /></div>
       </div>
       <div class="section-head"><h2>Deliveries</h2></div>
       ${deliveries.length ? html`<${Table} caption="Deliveries" columns=${columns} rows=${deliveries} />`
-    : html`<${Empty} title="No deliveries"><p>When the message was published, its event and channels matched no endpoint.</p><//>`}
+    : html`<${Empty} title="No deliveries"><p>When the message was published, no endpoint took it, by its events, its entities or its filter.</p><//>`}
       <div class="section-head"><h2>Attempts</h2></div>
       ${attempts.length ? html`<${Attempts} app=${app} rows=${attempts} endpoints=${deliveries} />` : html`<p class="muted">No attempt was made yet.</p>`}`}<//>
   <//>`;

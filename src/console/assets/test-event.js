@@ -2,7 +2,7 @@
 
 import { api, appPath, list, listAll, pagePath, path } from './api.js';
 import { Body } from './attempt.js';
-import { EndpointPage, FormFinder, Outcome, findChannels, sayFailure, sayMs, useEndpoint } from './history.js';
+import { EndpointPage, FormFinder, Outcome, findChannels, sayFailure, sayMs, takes, useEndpoint } from './history.js';
 import { payloadProblem, withPayload } from './messages.js';
 import { words } from './operator.js';
 import { useQuery } from './router.js';
@@ -27,7 +27,7 @@ async function exampleOf(name) {
 
 function Test({ app, endpoint, types }) {
   const [query] = useQuery({ event: '' });
-  const wanted = endpoint.eventTypes?.find((name) => types.some((type) => type.name === name));
+  const wanted = types.find(({ name }) => endpoint.eventTypes?.some((one) => takes(one, name)))?.name;
   const form = useForm({ eventType: types.some(({ name }) => name === query.event) ? query.event : wanted ?? types[0].name, payload: '', channels: '' });
   const { values, set } = form;
   const [example, setExample] = useState(undefined);

@@ -519,7 +519,7 @@ export function Form({ form, onSubmit, check, submit = 'Save', cancel, children,
       refuse(failure, failure.fields ?? {});
     }
   };
-  return html`<${FormContext.Provider} value=${{ ...form, places, errorsAt: (loc) => at(loc).map((key) => fields[key]) }}>
+  return html`<${FormContext.Provider} value=${{ ...form, places, errorsAt: (loc, placed) => at(loc).map((key) => (placed && key !== loc ? `${key.slice(loc.length + 1)}: ` : '') + fields[key]) }}>
     <form ref=${ref} novalidate class=${guard && form.dirty ? 'dirty' : ''} onSubmit=${send}>
       ${(error || others.length > 0) && html`<div class="notice bad form-error" role="alert" tabindex="-1">
         ${error && html`<p>${error.message}</p>`}${others.map((key) => html`<p>${key.replace(/^body\./, '')}: ${fields[key]}</p>`)}</div>`}
@@ -532,12 +532,12 @@ export function Form({ form, onSubmit, check, submit = 'Save', cancel, children,
   <//>`;
 }
 
-/** What is wrong at a place, for controls that are no Field: [the texts, the id for aria-describedby]. */
-export function useErrors(loc) {
+/** What is wrong at a place, for controls that are no Field; placed: each text says where within it. */
+export function useErrors(loc, placed) {
   const context = useContext(FormContext);
   context?.places.add(loc);
   useEffect(() => () => context?.places.delete(loc), [loc]);
-  return context?.errorsAt(loc) ?? [];
+  return context?.errorsAt(loc, placed) ?? [];
 }
 
 /**
@@ -546,13 +546,14 @@ export function useErrors(loc) {
  * @param {string} [name] the form's value it edits; else give value and onInput(value)
  * @param {string} [loc] the place of its errors, 'body.NAME' where absent
  * @param {string} [type] of an input; 'textarea', 'checkbox', 'select' (with options [[value, label]])
+ * @param {boolean} [placed] its errors say where in it they are
  * @param {any} [hint]
  * @param {any} [after] beside the control, such as a button
  */
-export function Field({ label, name, loc = `body.${name}`, type = 'text', hint, value, onInput, options, after, hideLabel, optional, error, ...rest }) {
+export function Field({ label, name, loc = `body.${name}`, type = 'text', hint, value, onInput, options, after, hideLabel, optional, error, placed, ...rest }) {
   const context = useContext(FormContext);
   const id = useId();
-  const errors = [error, ...useErrors(loc)].filter(Boolean);
+  const errors = [error, ...useErrors(loc, placed)].filter(Boolean);
   const now = value ?? context?.values[name] ?? '';
   const given = (event) => {
     const next = type === 'checkbox' ? event.target.checked : event.target.value;
