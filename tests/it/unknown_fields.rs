@@ -511,9 +511,15 @@ async fn the_fields_without_effect_are_these() {
         names("ApplicationPatch", &["createdAt", "id", "updatedAt"]),
         names("EndpointIn", &of_endpoints),
         names("EndpointPatch", &of_endpoints),
-        names("EventTypeIn", &["createdAt", "updatedAt"]),
-        names("EventTypePatch", &["createdAt", "updatedAt"]),
-        names("EventTypeUpdate", &["createdAt", "updatedAt"]),
+        names("EventTypeIn", &["createdAt", "schemaWarnings", "updatedAt"]),
+        names(
+            "EventTypePatch",
+            &["createdAt", "schemaWarnings", "updatedAt"],
+        ),
+        names(
+            "EventTypeUpdate",
+            &["createdAt", "schemaWarnings", "updatedAt"],
+        ),
         names(
             "MessageIn",
             &["payloadRetentionHours", "payloadRetentionPeriod"],

@@ -140,7 +140,7 @@ fn what_is_wrong_with_a_profile_is_named_with_its_key() {
         (
             "headers.x-a = '{{ message.ids }}'",
             vec![
-                "headers.x-a: `message.ids` is not known; message has id, event_type, event_id, channels, accepted_at and metadata",
+                "headers.x-a: `message.ids` is not known; message has id, event_type, event_id, channels, accepted_at, application and metadata",
             ],
         ),
         (
