@@ -207,8 +207,12 @@ fn what_is_wrong_with_a_profile_is_named_with_its_key() {
             vec!["body_template: `body` is what this makes"],
         ),
         (
-            "body = 'template'\nbody_template = '{\"a\": \"{{ payload.a }}\"}'",
+            "body = 'template'\nbody_template = '{\"a\": {{ payload.a }}'",
             vec!["body_template: what it makes is not JSON"],
+        ),
+        (
+            "body = 'template'\nbody_template = '{\"a\": \"{{ payload.a }}\"}'",
+            vec![],
         ),
         (
             "retry = { first_seconds = 5 }",
